@@ -1,0 +1,99 @@
+"""Errors for people: one sentence that says what is wrong, one hint that says what to do.
+
+Library code raises these. They are rendered once per edge: `cli.main` prints message and hint
+and exits with `exit_code`; `http` makes the JSON envelope with `http_status`.
+A message has no full stop, and quotes names in backticks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class GuildliteError(Exception):
+    """Something a user can act on."""
+
+    exit_code = 1
+    http_status = 400
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GuildliteError):
+    """The words of the command or request are wrong."""
+
+    exit_code = 2
+
+
+class ProjectFileError(UsageError):
+    """The project file cannot be used; `message` already names file, line, column and key.
+
+    `line` and `column` count from 1; `key` is the dotted path, as in `models.intro.train`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        path: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        key: str | None = None,
+    ) -> None:
+        where = ":".join(str(part) for part in (path, line, column) if part is not None)
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.path, self.line, self.column, self.key = path, line, column, key
+
+
+class FlagError(UsageError):
+    """A flag's name or value is not accepted."""
+
+
+class RunNotFound(GuildliteError):
+    """No run answers to that name."""
+
+    http_status = 404
+
+
+class RunUnreadable(GuildliteError):
+    """The run is there but its files cannot be read; other runs are not affected."""
+
+    http_status = 422
+
+
+class LaunchError(GuildliteError):
+    """gl failed before the script started."""
+
+    exit_code = 125
+
+
+class MissingExtra(GuildliteError):
+    """An optional package is needed for this and is not installed."""
+
+    def __init__(self, what: str, *, extra: str) -> None:
+        super().__init__(what, hint=f'pip install "guildlite[{extra}]"')
+        self.extra = extra
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like `name`, or None when nothing is close."""
+    # difflib costs 5 ms to import and is only needed when something is already wrong.
+    from difflib import get_close_matches
+
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return the hint line for a misspelt name, or the list of known names, or None."""
+    known = list(known)
+    match = nearest(name, known)
+    if match:
+        return f"did you mean `{match}`?"
+    if known:
+        return "known: " + ", ".join(known)
+    return None

@@ -1,0 +1,446 @@
+"""The writer of run.db. Exactly one at a time: whoever holds the run's lock.
+
+A `RunDb` belongs to one thread. `write` commits its readings whole or not at all, in one
+transaction that also holds summaries, buckets and cursors, so a crash neither loses nor repeats a
+point. After a failed `write` the file and this object are as before it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from guildlite.runs.migrations import migrate
+from guildlite.series import MAX_STEP, MIN_STEP, Cursor, OutputLine, Point, Reading
+
+BUCKET_POINTS = 1024
+#: Kinds of source whose series stand for what was also printed (contract: "unless an event file
+#: has them").
+_FILE_KINDS = ("tfevents", "csv", "jsonl")
+_OUTPUT = "output/"
+
+
+class RunDb:
+    """An open run.db that this process may write.
+
+    `network` is for file systems where another host may look at the same file: no shared memory
+    there, so no WAL.
+    """
+
+    def __init__(self, path: Path, *, network: bool = False) -> None:
+        self.path = path
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+        try:
+            self._prepare("DELETE" if network else "WAL")
+            migrate(self._connection)
+            self._keys = {key.key: key for key in self._load_keys()}
+            self._sources = self._load_sources()
+            self._segments = self._load_segments()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self, journal: str) -> None:
+        execute = self._connection.execute
+        execute(f"PRAGMA journal_mode={journal}")
+        execute("PRAGMA synchronous=NORMAL")
+        execute("PRAGMA journal_size_limit=8388608")
+        # A foreign run.db is data: its views and triggers get no say.
+        execute("PRAGMA trusted_schema=OFF")
+
+    # State --------------------------------------------------------------------------------
+
+    def _load_keys(self) -> Iterator[_Key]:
+        names = ", ".join(f'"{name}"' for name in _KEY_COLUMNS)
+        for row in self._connection.execute(f"SELECT {names} FROM series_key"):
+            yield _Key(*row)
+
+    def _load_sources(self) -> dict[tuple[str, str], int]:
+        rows = self._connection.execute("SELECT path, digest, id FROM source")
+        return {(path, digest): number for path, digest, number in rows}
+
+    def _load_segments(self) -> dict[tuple[int, int | None], tuple[int, int]]:
+        """Return the open segment of each (series, source): its number and last step."""
+        rows = self._connection.execute(
+            "SELECT key_id, source_id, segment, last_step FROM segment ORDER BY segment"
+        )
+        return {(key, source): (segment, step) for key, source, segment, step in rows}
+
+    def cursors(self) -> list[Cursor]:
+        """Return how far every source has been read."""
+        rows = self._connection.execute(
+            'SELECT path, kind, digest, "offset", state, error FROM source ORDER BY id'
+        )
+        return [
+            Cursor(path, kind, digest, offset, json.loads(state) if state else {}, error)
+            for path, kind, digest, offset, state, error in rows
+        ]
+
+    def attr(self, name: str) -> str | None:
+        """Return one attribute."""
+        row = self._connection.execute("SELECT value FROM attr WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    # Writing ------------------------------------------------------------------------------
+
+    def write_start(self, attrs: Mapping[str, str], flags: Mapping[str, str]) -> None:
+        """Record what was asked: once, at the start; a second call changes nothing."""
+        with _Transaction(self._connection) as connection:
+            connection.executemany("INSERT OR IGNORE INTO attr VALUES (?, ?)", attrs.items())
+            connection.executemany("INSERT OR IGNORE INTO flag VALUES (?, ?)", flags.items())
+
+    def write_attrs(self, attrs: Mapping[str, str | None]) -> None:
+        """Set attributes; None removes one."""
+        with _Transaction(self._connection) as connection:
+            _put_attrs(connection, attrs)
+
+    def write(self, readings: Iterable[Reading]) -> None:
+        """Commit readings. sqlite3.Error (disk full, say) leaves file and object as before."""
+        staged = _Staged(self._keys, self._sources, self._segments)
+        with _Transaction(self._connection) as connection:
+            for reading in readings:
+                _stage(connection, staged, reading)
+            for key in staged.changed.values():
+                connection.execute(_UPDATE_KEY, (*key.row()[1:], key.id))
+            drop = _printed_twice(staged.keys, staged.file_names)
+            for name in drop:
+                _delete_series(connection, staged.keys[name].id)
+        for name in drop:
+            staged.forget(name)
+        self._keys, self._sources = staged.keys, staged.sources
+        self._segments = staged.segments
+
+    def seal(self, attrs: Mapping[str, str | None]) -> None:
+        """Turn the file into one plain file that can be copied and opened anywhere.
+
+        Readers may hold it open: then it stays in WAL mode, which is as complete, and the next
+        writer seals it.
+        """
+        self.write_attrs(attrs)
+        deadline = time.monotonic() + 2
+        while True:
+            try:
+                self._connection.execute("PRAGMA busy_timeout=200")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._connection.execute("PRAGMA journal_mode=DELETE")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > deadline:
+                    return
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> RunDb:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self.connection.execute("BEGIN IMMEDIATE")
+        return self.connection
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            try:
+                self.connection.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._roll_back()
+                raise
+        self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+
+_KEY_COLUMNS = (
+    "id", "key", "kind", "count", "first", "last", "min", "max", "mean", "first_step", "last_step",
+    "min_step", "max_step", "first_time", "last_time", "nan", "infinite", "segments",
+)  # fmt: skip
+_UPDATE_KEY = (
+    "UPDATE series_key SET "
+    + ", ".join(f'"{name}" = ?' for name in _KEY_COLUMNS[1:])
+    + " WHERE id = ?"
+)
+
+
+class _Key:
+    """A row of series_key, as it will be after the open transaction."""
+
+    __slots__ = _KEY_COLUMNS
+
+    def __init__(
+        self, id: int, key: str, kind: str, count: int = 0,
+        first: float | None = None, last: float | None = None,
+        min: float | None = None, max: float | None = None, mean: float | None = None,
+        first_step: int | None = None, last_step: int | None = None,
+        min_step: int | None = None, max_step: int | None = None,
+        first_time: int | None = None, last_time: int | None = None,
+        nan: int = 0, infinite: int = 0, segments: int = 0,
+    ) -> None:  # fmt: skip
+        self.id, self.key, self.kind, self.count = id, key, kind, count
+        self.first, self.last, self.min, self.max, self.mean = first, last, min, max, mean
+        self.first_step, self.last_step = first_step, last_step
+        self.min_step, self.max_step = min_step, max_step
+        self.first_time, self.last_time = first_time, last_time
+        self.nan, self.infinite, self.segments = nan, infinite, segments
+
+    def row(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in _KEY_COLUMNS)
+
+    def count_in(self, rows: Sequence[_Row]) -> None:
+        """Take new rows of the series into the summary."""
+        if not self.count:
+            self.first, self.first_step = rows[0][4], rows[0][2]
+        self.last, self.last_step = rows[-1][4], rows[-1][2]
+        times = [row[3] for row in rows if row[3] is not None]
+        if times:
+            self.first_time = times[0] if self.first_time is None else self.first_time
+            self.last_time = times[-1]
+        finite = [row for row in rows if row[4] is not None and -math.inf < row[4] < math.inf]
+        self.nan += sum(1 for row in rows if row[4] is None)
+        self.infinite += sum(1 for row in rows if row[4] in (math.inf, -math.inf))
+        if finite:
+            self._count_finite(finite, self.count + len(rows) - self.nan - self.infinite)
+        self.count += len(rows)
+
+    def _count_finite(self, rows: Sequence[_Row], total: int) -> None:
+        least = min(rows, key=_value)
+        if self.min is None or _value(least) < self.min:
+            self.min, self.min_step = least[4], least[2]
+        most = max(rows, key=_value)
+        if self.max is None or _value(most) > self.max:
+            self.max, self.max_step = most[4], most[2]
+        before = self.mean or 0.0
+        # Moving the mean by the difference keeps sums of large values from overflowing.
+        self.mean = before + math.fsum((_value(row) - before) / total for row in rows)
+
+
+#: key_id, seq, step, time, value, segment
+_Row = tuple[int, int, int, "int | None", "float | None", int]
+
+
+def _value(row: _Row) -> float:
+    return row[4]  # type: ignore[return-value]  # only finite rows come here
+
+
+class _Staged:
+    """The writer's state inside a transaction: keys are copied before they change."""
+
+    def __init__(
+        self,
+        keys: dict[str, _Key],
+        sources: dict[tuple[str, str], int],
+        segments: dict[tuple[int, int | None], tuple[int, int]],
+    ) -> None:
+        self.keys, self.sources, self.segments = dict(keys), dict(sources), dict(segments)
+        self.changed: dict[str, _Key] = {}
+        #: Last parts of the keys that files brought, for `output/NAME`; None until one is new.
+        self.file_names: set[str] | None = None
+        self._known = set(keys)
+
+    def key(self, connection: sqlite3.Connection, name: str) -> _Key:
+        key = self.changed.get(name)
+        if key is not None:
+            return key
+        known = self.keys.get(name)
+        if known is None:
+            cursor = connection.execute(
+                "INSERT INTO series_key"
+                " (key, kind, count, nan, infinite, segments) VALUES (?, 'scalar', 0, 0, 0, 0)",
+                (name,),
+            )
+            key = _Key(int(cursor.lastrowid or 0), name, "scalar")
+            self._name_is_new(name)
+        else:
+            key = copy.copy(known)
+        self.keys[name] = self.changed[name] = key
+        return key
+
+    def _name_is_new(self, name: str) -> None:
+        if self.file_names is None:
+            self.file_names = set()
+        if _from_file(name):
+            self.file_names.add(_leaf(name))
+
+    def forget(self, name: str) -> None:
+        number = self.keys.pop(name).id
+        self.segments = {at: open_ for at, open_ in self.segments.items() if at[0] != number}
+
+
+def _stage(connection: sqlite3.Connection, staged: _Staged, reading: Reading) -> None:
+    source = _put_cursor(connection, staged, reading.cursor) if reading.cursor else None
+    for name, points in reading.points.items():
+        if points and not _is_repeat(staged, name):
+            _put_points(connection, staged, _storable(name), points, source)
+    if reading.lines:
+        connection.executemany(
+            "INSERT INTO output (time, stream, text, op) VALUES (?, ?, ?, ?)",
+            [_line_row(line) for line in reading.lines],
+        )
+    _put_attrs(connection, reading.attrs)
+
+
+def _put_cursor(connection: sqlite3.Connection, staged: _Staged, cursor: Cursor) -> int:
+    at = (_storable(cursor.path), cursor.digest)
+    state = json.dumps(cursor.state) if cursor.state else None
+    number = staged.sources.get(at)
+    if number is not None:
+        connection.execute(
+            'UPDATE source SET "offset" = ?, state = ?, error = ? WHERE id = ?',
+            (cursor.offset, state, cursor.error, number),
+        )
+        return number
+    row = connection.execute(
+        'INSERT INTO source (path, kind, digest, "offset", state, error) VALUES (?, ?, ?, ?, ?, ?)',
+        (at[0], cursor.kind, cursor.digest, cursor.offset, state, cursor.error),
+    )
+    staged.sources[at] = number = int(row.lastrowid or 0)
+    return number
+
+
+def _put_points(
+    connection: sqlite3.Connection,
+    staged: _Staged,
+    name: str,
+    points: Sequence[Point],
+    source: int | None,
+) -> None:
+    key = staged.key(connection, name)
+    segment, last_step = staged.segments.get((key.id, source), (-1, MAX_STEP))
+    opened: list[tuple[int, int, int | None, int]] = []
+    rows: list[_Row] = []
+    seq = key.count
+    for step, at, value in points:
+        if not MIN_STEP <= step <= MAX_STEP:
+            continue
+        if step < last_step or segment < 0:
+            if segment >= 0:
+                opened.append((key.id, segment, source, last_step))
+            segment = key.segments
+            key.segments += 1
+        last_step = step
+        rows.append((key.id, seq, step, at, None if value != value else value, segment))
+        seq += 1
+    if not rows:
+        return
+    opened.append((key.id, segment, source, last_step))
+    connection.executemany("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?)", opened)
+    staged.segments[(key.id, source)] = (segment, last_step)
+    _put_buckets(connection, key, rows)
+    key.count_in(rows)
+
+
+def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: Sequence[_Row]) -> None:
+    """Write the buckets that the new rows touch; only the first of them can be there already."""
+    start = 0
+    while start < len(rows):
+        number = rows[start][1] // BUCKET_POINTS
+        end = min(len(rows), start + (number + 1) * BUCKET_POINTS - rows[start][1])
+        # The open bucket is made again from its rows: at most 1,024, by primary key.
+        first = number * BUCKET_POINTS
+        chunk: Sequence[_Row] = rows[start:end]
+        if rows[start][1] > first:
+            chunk = connection.execute(
+                "SELECT key_id, seq, step, time, value, segment FROM series"
+                " WHERE key_id = ? AND seq >= ? AND seq <= ?",
+                (key.id, first, rows[end - 1][1]),
+            ).fetchall()
+        connection.execute(
+            "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (key.id, number, *_bucket_values(chunk)),
+        )
+        start = end
+
+
+def _bucket_values(rows: Sequence[_Row]) -> tuple[object, ...]:
+    finite = [row for row in rows if row[4] is not None and -math.inf < row[4] < math.inf]
+    least = min(finite, key=_value) if finite else None
+    most = max(finite, key=_value) if finite else None
+    return (
+        len(rows), rows[0][2], rows[-1][2],
+        least and least[4], least and least[2], most and most[4], most and most[2],
+        rows[0][3], rows[-1][3],
+    )  # fmt: skip
+
+
+def _put_attrs(connection: sqlite3.Connection, attrs: Mapping[str, str | None]) -> None:
+    for name, value in attrs.items():
+        if value is None:
+            connection.execute("DELETE FROM attr WHERE name = ?", (name,))
+        else:
+            connection.execute(
+                "INSERT INTO attr VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = ?",
+                (name, _storable(value), _storable(value)),
+            )
+
+
+def _line_row(line: OutputLine) -> tuple[object, ...]:
+    return line.time, line.stream, _storable(line.text), line.op or None
+
+
+def _storable(text: str) -> str:
+    """Escape lone surrogates (file names that are not UTF-8), which SQLite cannot take."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
+# `output/NAME` is for numbers that were only printed --------------------------------------------
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition("/")[2].casefold()
+
+
+def _from_file(name: str) -> bool:
+    head = name.split("/", 1)[0]
+    return (
+        head not in ("output", "sys", "op")
+        and not head.startswith("gpu")
+        and ("/output/" not in f"/{name}")
+    )
+
+
+def _is_repeat(staged: _Staged, name: str) -> bool:
+    """Return whether a printed number is one that a file already brought."""
+    if not name.startswith(_OUTPUT) or name in staged.keys:
+        return False
+    leaf = name[len(_OUTPUT) :].casefold()
+    return any(_leaf(known) == leaf for known in staged.keys if _from_file(known))
+
+
+def _printed_twice(keys: Mapping[str, _Key], new_names: set[str] | None) -> list[str]:
+    """Return the `output/NAME` series that a file has now brought too."""
+    if not new_names:
+        return []
+    return [
+        name
+        for name in keys
+        if name.startswith(_OUTPUT) and name[len(_OUTPUT) :].casefold() in new_names
+    ]
+
+
+def _delete_series(connection: sqlite3.Connection, number: int) -> None:
+    for table in ("series", "segment", "bucket"):
+        connection.execute(f"DELETE FROM {table} WHERE key_id = ?", (number,))
+    connection.execute("DELETE FROM series_key WHERE id = ?", (number,))

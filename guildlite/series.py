@@ -1,0 +1,143 @@
+"""Points, series and what is said of them: the vocabulary between collectors, run.db and readers.
+
+A collector gives `Reading`s; `runs.db.RunDb` commits each one whole or not at all, together with
+the `Cursor` that says how far its source has been read. Readers get `Point`s and `Summary`s back.
+Nothing here touches the disk.
+
+Units: `time` is milliseconds since the epoch, or None when nobody saw the moment. `value` is a
+float; NaN is allowed here and becomes NULL in run.db, infinities are kept. `step` is a signed
+64-bit integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
+
+#: What a series holds. Only `scalar` series have rows in the `series` table.
+KINDS = (
+    "scalar", "image", "audio", "text", "histogram", "pr_curve",
+    "mesh", "graph", "embedding", "hparams", "layout", "other",
+)  # fmt: skip
+
+STDOUT, STDERR = 1, 2
+
+
+class Point(NamedTuple):
+    """One value of a series. Collectors may hand over plain tuples of the same shape."""
+
+    step: int
+    time: int | None
+    value: float
+
+
+class OutputLine(NamedTuple):
+    """One line the script printed, without its line end; of a redrawn line the last state.
+
+    `stream` is STDOUT or STDERR. `op` is empty for the run's own operation, else the name of the
+    later operation's folder, as in `2-evaluate`.
+    """
+
+    time: int | None
+    stream: int
+    text: str
+    op: str = ""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far one source file of a run has been read.
+
+    `path` is relative to the run directory with `/` between parts. `digest` names the file's first
+    record, so that a copied run continues and a replaced file starts again; it is empty while
+    the file is. `offset` is the byte after the last thing taken. `state` is what else the reader
+    must remember to go on, as JSON-able values. `error` names damage that ended the file.
+    """
+
+    path: str
+    kind: str
+    digest: str = ""
+    offset: int = 0
+    state: dict[str, object] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one look at one source gave.
+
+    `cursor` is where the source stands after this reading, None for live measurements (psutil,
+    NVML) that cannot be read twice. `points` maps series key to points in the order written.
+    `attrs` are facts learnt on the way. `notices` go to the run's errors.log, once each.
+    """
+
+    cursor: Cursor | None = None
+    points: dict[str, list[Point]] = field(default_factory=dict)
+    lines: list[OutputLine] = field(default_factory=list)
+    attrs: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.points or self.lines or self.attrs or self.notices or self.cursor)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the `series_key` row says of a series.
+
+    `count` counts every point; `nan` and `infinite` those that are not finite. `first` and `last`
+    are values as written (None for NaN); `min`, `max` and `mean` are over the finite values and
+    None when there are none. Times in ms, None where unknown.
+    """
+
+    key: str
+    kind: str
+    count: int
+    first: float | None
+    last: float | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    first_step: int | None
+    last_step: int | None
+    min_step: int | None
+    max_step: int | None
+    first_time: int | None
+    last_time: int | None
+    nan: int = 0
+    infinite: int = 0
+    segments: int = 1
+
+
+def downsample(points: Sequence[Point], most: int) -> list[Point]:
+    """Return at most `most` points that draw the same line: the ends, and each bucket's extremes.
+
+    Points keep their order. Every bucket of neighbours gives its smallest and largest value and
+    the first and last point are always kept, so no spike is lost (min/max decimation). NaN points
+    are kept out; `most` must be at least 4.
+    """
+    if most < 4:
+        raise ValueError("most must be at least 4")
+    finite = [point for point in points if point.value == point.value]
+    if len(finite) <= most:
+        return finite
+    buckets = (most - 2) // 2
+    inner = finite[1:-1]
+    kept = [finite[0]]
+    for index in range(buckets):
+        low = index * len(inner) // buckets
+        high = (index + 1) * len(inner) // buckets
+        chunk = range(low, high)
+        least = min(chunk, key=lambda i: inner[i].value)
+        most_ = max(chunk, key=lambda i: inner[i].value)
+        kept.extend(inner[i] for i in sorted({least, most_}))
+    kept.append(finite[-1])
+    return kept
+
+
+def last_time(points: Iterable[Point]) -> int | None:
+    """Return the latest known time among points, in ms."""
+    return max((point.time for point in points if point.time is not None), default=None)

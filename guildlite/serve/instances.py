@@ -1,0 +1,350 @@
+"""JSON instances to arrays and answers back to JSON: every check on a request stands here.
+
+A request to `/run` is a list of objects, one per instance, keyed by input name. What comes out of
+`Decoder.decode` is complete, of the right kind and of the right shape, so that whatever goes wrong
+after it is the model's affair. Nothing is converted silently: no numbers in strings, no null for
+NaN, no fraction cut off, no name ignored.
+
+Refusals are `http.RequestError` with `field`, `index` (instance first, then the position inside
+it), `expected` and `got`. `got` is the kind of the thing, never the thing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from guildlite.errors import did_you_mean
+from guildlite.http import RequestError, json_kind
+from guildlite.serve.model import ModelInfo, TensorSpec
+
+if TYPE_CHECKING:
+    from guildlite.serve.model import Array
+
+    Instance = dict[str, Array]
+
+#: Instances of one request; small ones could otherwise ask for answers of gigabytes.
+MAX_INSTANCES = 65_536
+#: Names an error lists, and how much of each.
+_MAX_NAMES, _MAX_NAME = 5, 40
+#: Integers a double holds exactly, so that `3.0` can stand for 3 and nothing is lost.
+_EXACT = 2**53
+
+
+class Decoder:
+    """Turns request bodies into instances of one model.
+
+    info: the model's signature. shapes: what one instance's value looks like, by input name; it
+    is the signature's shape, without the leading dimension where that one counts instances.
+    """
+
+    def __init__(self, info: ModelInfo, shapes: dict[str, tuple[int, ...]]) -> None:
+        self._fields = {spec.name: Field(spec, shapes[spec.name]) for spec in info.inputs}
+        example = ", ".join(f'"{_short(name)}": ...' for name in list(self._fields)[:_MAX_NAMES])
+        self._hint = f"send a JSON list of objects, as in [{{{example}}}]"
+
+    def decode(self, body: bytes) -> list[Instance]:
+        """Return the instances in `body`, at least one; raises RequestError."""
+        instances = self._parse(body)
+        if not isinstance(instances, list):
+            raise self._not_a_list("the request must be a list", "a list", _got(instances))
+        if not instances:
+            raise self._not_a_list("the list of instances is empty", "one or more objects", "none")
+        if len(instances) > MAX_INSTANCES:
+            raise RequestError(
+                "the request has too many instances",
+                status=413,
+                expected=f"at most {MAX_INSTANCES}",
+                got=str(len(instances)),
+            )
+        return [self._instance(number, instance) for number, instance in enumerate(instances)]
+
+    def _parse(self, body: bytes) -> object:
+        try:
+            return json.loads(
+                body.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_Constant
+            )
+        except UnicodeDecodeError as error:
+            raise RequestError(
+                f"the request is not UTF-8 text (byte {error.start})", hint=self._hint
+            )
+        except json.JSONDecodeError as error:
+            if not body.strip():
+                raise RequestError("the request is empty", hint=self._hint)
+            raise RequestError(
+                f"the request is not JSON: {error.msg}, line {error.lineno}, column {error.colno}",
+                hint=self._hint,
+            )
+        except RecursionError:
+            raise RequestError("the request is nested too deeply", hint=self._hint)
+        except ValueError:
+            # Python refuses integers of more than some thousand digits.
+            raise RequestError("the request has a number with too many digits")
+
+    def _not_a_list(self, message: str, expected: str, got: str) -> RequestError:
+        return RequestError(message, hint=self._hint, expected=expected, got=got)
+
+    def _instance(self, number: int, instance: object) -> Instance:
+        if not isinstance(instance, dict):
+            raise RequestError(
+                f"instance {number} must be an object",
+                hint=self._hint,
+                index=[number],
+                expected="an object",
+                got=_got(instance),
+            )
+        if instance.keys() != self._fields.keys():
+            raise self._names(number, instance)
+        return {name: field.array(instance[name], [number]) for name, field in self._fields.items()}
+
+    def _names(self, number: int, instance: dict[str, object]) -> RequestError:
+        missing = [name for name in self._fields if name not in instance]
+        unknown = [name for name in instance if name not in self._fields]
+        said = []
+        if missing:
+            said.append(f"has no {_names(missing)}")
+        if unknown:
+            said.append(f"has {_names(unknown)}, which the model does not take")
+        hint = did_you_mean(_short(unknown[0]), self._fields) if unknown else None
+        return RequestError(
+            f"instance {number} {' and '.join(said)}",
+            hint=hint,
+            index=[number],
+            field=_short((missing or unknown)[0]),
+            expected=_names(list(self._fields)),
+            got=_names(list(instance)) if instance else "no fields",
+        )
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise RequestError("an object names the same field twice")
+    return result
+
+
+class _Constant:
+    """Stands for the `NaN` or `Infinity` of a lax writer, until the check that knows its place."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _got(value: object) -> str:
+    return f"{value.name}, which is not JSON" if isinstance(value, _Constant) else json_kind(value)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(f"`{_short(name)}`" for name in names[:_MAX_NAMES]) + more
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 3] + "..."
+
+
+# Values
+
+
+class Field:
+    """Checks and converts the value of one input in one instance."""
+
+    def __init__(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
+        self.name = spec.name
+        self.shape = shape
+        self.dtype = spec.dtype
+        self.kind = _Kind.of(spec.datatype)
+        fixed = -1 not in shape
+        #: Length of a flat list that fills the shape; None where lengths are free.
+        self.flat = math.prod(shape) if fixed and len(shape) != 1 else None
+
+    def array(self, value: object, index: list[int]) -> Array:
+        """Return `value` as an array of the field's dtype and shape; raises RequestError."""
+        shape = self.shape
+        if self.flat is not None and _is_flat(value, self.flat):
+            shape = (self.flat,)
+        lengths = list(shape)
+        self._check(value, 0, lengths, index)
+        array = self._convert(value, lengths, index)
+        return array if shape is self.shape else array.reshape(self.shape)
+
+    def _check(self, value: Any, depth: int, lengths: list[int], index: list[int]) -> None:
+        """Walk `value` once; `lengths` gets the free dimensions as they are met."""
+        if depth == len(lengths):
+            if type(value) not in self.kind.types:
+                raise self._wrong(index, self.kind.words, _got(value))
+            return
+        if type(value) is not list:
+            expected = f"a list of length {lengths[depth]}" if lengths[depth] >= 0 else "a list"
+            raise self._wrong(index, expected, _got(value))
+        if lengths[depth] < 0:
+            lengths[depth] = len(value)
+        elif len(value) != lengths[depth]:
+            raise self._wrong_length(value, depth, lengths, index)
+        if depth < len(lengths) - 1 or not self.kind.types.issuperset(map(type, value)):
+            for position, item in enumerate(value):
+                self._check(item, depth + 1, lengths, [*index, position])
+
+    def _convert(self, value: Any, lengths: list[int], index: list[int]) -> Array:
+        import numpy as np
+
+        if self.kind.words == _Kind.INTEGER:
+            self._check_integers(value, lengths, index)
+        elif self.kind.words == _Kind.TEXT:
+            self._check_text(value, index)
+        try:
+            with np.errstate(over="ignore"):
+                array = np.array(value, dtype=self.dtype)
+        except OverflowError:
+            array = np.array(np.inf)
+        if self.kind.words == _Kind.NUMBER and not np.isfinite(array).all():
+            self._find_overflow(value, index)
+        # A dimension of length 0 hides those after it from NumPy.
+        return array.reshape([max(n, 0) for n in lengths]) if array.size == 0 else array
+
+    def _check_integers(self, value: object, lengths: list[int], index: list[int]) -> None:
+        """Refuse fractions and what the dtype cannot hold; NumPy would cut or wrap them."""
+        import numpy as np
+
+        limits = np.iinfo(self.dtype)
+        low, high = int(limits.min), int(limits.max)
+        for row, where in _rows(value, index):
+            if all(type(item) is int for item in row) and (
+                not row or (min(row) >= low and max(row) <= high)
+            ):
+                continue
+            for position, item in enumerate(row):
+                at = [*where, position] if lengths else where
+                if type(item) is float and not (item.is_integer() and abs(item) <= _EXACT):
+                    raise self._wrong(at, "an integer", "a number with a fraction")
+                if not low <= item <= high:
+                    raise self._wrong(at, f"an integer from {low} to {high}", "one out of range")
+
+    def _check_text(self, value: object, index: list[int]) -> None:
+        for row, where in _rows(value, index):
+            for position, item in enumerate(row):
+                try:
+                    item.encode()
+                except UnicodeEncodeError:
+                    raise self._wrong([*where, position], "Unicode text", "half a surrogate pair")
+
+    def _find_overflow(self, value: object, index: list[int]) -> None:
+        import numpy as np
+
+        largest = float(np.finfo(self.dtype).max)
+        for row, where in _rows(value, index):
+            for position, item in enumerate(row):
+                with np.errstate(over="ignore"):
+                    fits = -largest <= item <= largest and np.isfinite(self.dtype.type(item))
+                if not fits:
+                    at = [*where, position] if isinstance(value, list) else where
+                    expected = f"a number from {-largest:.3g} to {largest:.3g}"
+                    raise self._wrong(at, expected, "one out of range")
+
+    def _wrong_length(
+        self, value: list[Any], depth: int, lengths: list[int], index: list[int]
+    ) -> RequestError:
+        if depth == 0:
+            return self._wrong(index, f"shape {list(self.shape)}", f"shape {_shape(value)}")
+        return self._wrong(
+            index, f"a list of length {lengths[depth]}", f"one of length {len(value)}"
+        )
+
+    def _wrong(self, index: list[int], expected: str, got: str) -> RequestError:
+        place = "".join(f"[{position}]" for position in index[1:])
+        return RequestError(
+            f"`{_short(self.name)}{place}` of instance {index[0]}: expected {expected}, got {got}",
+            field=self.name[:200],
+            index=index,
+            expected=expected,
+            got=got,
+        )
+
+
+class _Kind:
+    """The JSON types a datatype takes, and what to call them."""
+
+    NUMBER, INTEGER, BOOL, TEXT = "a number", "an integer", "true or false", "a string"
+
+    def __init__(self, words: str, *types: type) -> None:
+        self.words = words
+        self.types = frozenset(types)
+
+    @classmethod
+    def of(cls, datatype: str) -> _Kind:
+        if datatype.startswith("FP"):
+            return cls(cls.NUMBER, int, float)
+        if datatype == "BOOL":
+            return cls(cls.BOOL, bool)
+        if datatype == "BYTES":
+            return cls(cls.TEXT, str)
+        return cls(cls.INTEGER, int, float)
+
+
+def _is_flat(value: object, length: int) -> bool:
+    return type(value) is list and len(value) == length and list not in map(type, value)
+
+
+def _rows(value: Any, index: list[int]) -> Iterator[tuple[list[Any], list[int]]]:
+    """Yield the innermost lists of a checked value, each with its place."""
+    if not isinstance(value, list):
+        yield [value], index
+    elif value and isinstance(value[0], list):
+        for position, item in enumerate(value):
+            yield from _rows(item, [*index, position])
+    else:
+        yield value, index
+
+
+def _shape(value: Any) -> list[int]:
+    """Return the lengths met going down the first items, as many as anyone would read."""
+    shape: list[int] = []
+    while type(value) is list and len(shape) < 8:
+        shape.append(len(value))
+        value = value[0] if value else None
+    return shape
+
+
+# Answers
+
+
+def encode(answers: list[Instance]) -> bytes:
+    """Return the JSON list of one object per instance, keyed by output name.
+
+    NaN and infinities are null: JSON has no word for them. A 32-bit value is written with the
+    fewest digits that give it back as a 32-bit value.
+    """
+    plain = [{name: to_plain(array) for name, array in answer.items()} for answer in answers]
+    return json.dumps(
+        plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_text
+    ).encode()
+
+
+def to_plain(array: Array) -> object:
+    """Return an array as nested lists, or as one value, that JSON can hold."""
+    import numpy as np
+
+    array = np.asarray(array)
+    if array.dtype.kind != "f":
+        return array.tolist()
+    finite = bool(np.isfinite(array).all())
+    if finite and array.dtype.itemsize >= 8:
+        return array.tolist()
+    # str() of a NumPy scalar is its shortest form; through float it would get a double's digits.
+    values = [float(str(item)) for item in array.ravel()]
+    if not finite:
+        values = [item if math.isfinite(item) else None for item in values]  # type: ignore[misc]
+    if array.ndim == 1:
+        return values
+    flat = np.empty(len(values), dtype=object)
+    flat[:] = values
+    return flat.reshape(array.shape).tolist()
+
+
+def _text(value: object) -> str:
+    """Write the bytes that a model gave for a string."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,243 @@
+"""Follows the event files below a directory: what is new since the last look, and from where.
+
+A file is its path plus a digest of its first record, never an inode: a copied log directory
+continues, and a file replaced under the same name is another file. A file is open only while it
+is read. What cannot be read costs at most the rest of that one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+
+from guildlite.tfevents.event import EventDecoder, ScalarValue, UnreadableEvent
+from guildlite.tfevents.record import (
+    FOOTER_BYTES,
+    HEADER_BYTES,
+    BadFraming,
+    BadPayload,
+    RecordReader,
+    payload_size,
+)
+from guildlite.tfevents.tree import FileTree, FoundFile, open_regular
+
+#: Most points in one chunk, so that whoever commits chunks commits little at a time.
+MOST_POINTS = 20_000
+#: Most bytes read for one chunk, so that a file of images moves its cursor now and then.
+MOST_BYTES = 32 << 20
+#: Of a longer first record this much is digested. In practice it has some forty bytes.
+_DIGEST_BYTES = 64 << 10
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far one event file has been read.
+
+    `path` is relative to the log directory, `/` between parts. `digest` names the first record.
+    `offset` is the byte after the last record taken. `error` says what damage ended the file.
+    `state` holds JSON-able values, each there only when it says something: `plugins` (plugin to
+    its tags, from values that stated it), `skipped` (damaged records), `other` (kind to the number
+    of values that are not scalars), `shrunk` (the file is shorter than `offset`).
+    """
+
+    path: str
+    digest: str = ""
+    offset: int = 0
+    state: dict[str, object] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A stretch of one file, and where the file stands behind it. `notices` are for people."""
+
+    cursor: Cursor
+    scalars: list[ScalarValue] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def is_event_file(name: str) -> bool:
+    """Tell whether a path names an event file, the way TensorBoard tells."""
+    return "tfevents" in name.rpartition("/")[2]
+
+
+class LogDir:
+    """The event files below `root`, symbolic links excepted.
+
+    `cursors` are those of earlier chunks; of several for one file the furthest counts. `skip`
+    names directories directly below the root to leave out. For one thread.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        cursors: Iterable[Cursor] = (),
+        *,
+        skip: Collection[str] = (),
+    ) -> None:
+        self._tree = FileTree(root, is_event_file, skip=skip)
+        self._files: dict[tuple[str, str], _EventFile] = {}
+        self._unreadable: set[str] = set()
+        self._notices: list[str] = []
+        for cursor in sorted(cursors, key=lambda cursor: cursor.offset):
+            self._files[cursor.path, cursor.digest] = _EventFile(cursor)
+
+    def look(self, *, everything: bool = False) -> Iterator[Chunk]:
+        """Yield what was written since the last look, file by file.
+
+        Lazily and in bounded chunks; a caller may stop between two and look again later. With
+        `everything`, files that have long been quiet are visited too instead of in turns. Never
+        raises for what a file or directory holds.
+        """
+        for found in self._tree.changed(everything=everything):
+            try:
+                with open_regular(found.path) as file:
+                    yield from self._read(found, file)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._notice_unreadable(found.name, error)
+            else:
+                self._tree.done(found)
+
+    def take_notices(self) -> list[str]:
+        """Return what is to be said of files that gave no chunk, each once."""
+        notices = self._tree.notices + self._notices
+        self._tree.notices, self._notices = [], []
+        return notices
+
+    def _read(self, found: FoundFile, file: FileIO) -> Iterator[Chunk]:
+        digest = first_record_digest(file)
+        if digest is None:
+            return
+        key = (found.name, digest)
+        if key not in self._files:
+            self._files[key] = _EventFile(Cursor(found.name, digest))
+        yield from self._files[key].read(file)
+
+    def _notice_unreadable(self, name: str, error: OSError) -> None:
+        if name not in self._unreadable:
+            self._unreadable.add(name)
+            self._notices.append(f"`{name}` cannot be read: {error.strerror or error}")
+
+
+def first_record_digest(file: FileIO) -> str | None:
+    """Return a name for the file's first record, or None while that is not complete."""
+    size = os.fstat(file.fileno()).st_size
+    if size < HEADER_BYTES:
+        return None
+    header = os.pread(file.fileno(), HEADER_BYTES, 0)
+    try:
+        length = HEADER_BYTES + payload_size(header) + FOOTER_BYTES
+    except BadFraming:
+        length = HEADER_BYTES
+    if size < length:
+        return None
+    record = os.pread(file.fileno(), min(length, _DIGEST_BYTES), 0)
+    return hashlib.blake2b(record, digest_size=16).hexdigest()
+
+
+class _EventFile:
+    """One file: its cursor while it is being read, with the decoder's memory kept alive."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._path, self._digest = cursor.path, cursor.digest
+        self._offset, self._error = cursor.offset, cursor.error
+        state = _State.parse(cursor.state)
+        self._decoder = EventDecoder(state.plugins)
+        self._skipped, self._others, self._shrunk = state.skipped, state.others, state.shrunk
+
+    def read(self, file: FileIO) -> Iterator[Chunk]:
+        """Yield the records that are complete now; what is appended meanwhile is for next time."""
+        if self._error is not None:
+            return
+        size = os.fstat(file.fileno()).st_size
+        if size < self._offset:
+            if not self._shrunk:
+                self._shrunk = True
+                yield self._chunk([], [f"`{self._path}` is shorter than what was read of it"])
+            return
+        self._shrunk = False
+        reader = RecordReader(file, self._offset)
+        while self._error is None and reader.offset < size:
+            scalars, notices = self._take(reader, size)
+            if reader.offset == self._offset and not notices:
+                return
+            self._offset = reader.offset
+            yield self._chunk(scalars, notices)
+
+    def _take(self, reader: RecordReader, size: int) -> tuple[list[ScalarValue], list[str]]:
+        """Return the scalars of the next records, at most a chunk, and what went wrong in them."""
+        scalars: list[ScalarValue] = []
+        notices: list[str] = []
+        end = min(size, reader.offset + MOST_BYTES)
+        while reader.offset < end and len(scalars) < MOST_POINTS:
+            start = reader.offset
+            try:
+                payload = reader.read()
+                if payload is None:
+                    break
+                values = self._decoder.decode(payload)
+            except (BadPayload, UnreadableEvent) as error:
+                if not self._skipped:
+                    reason = error.reason if isinstance(error, BadPayload) else error.message
+                    notices.append(
+                        f"`{self._path}` has a damaged record at byte {start}, which was skipped: "
+                        f"{reason}"
+                    )
+                self._skipped += 1
+                continue
+            except BadFraming as error:
+                self._error = error.message
+                notices.append(f"`{self._path}` is {error.message}; the rest was not read")
+                break
+            for value in values:
+                if isinstance(value, ScalarValue):
+                    scalars.append(value)
+                else:
+                    self._others[value.kind] += 1
+        return scalars, notices
+
+    def _chunk(self, scalars: list[ScalarValue], notices: list[str]) -> Chunk:
+        state = _State(self._decoder.plugins, self._skipped, self._others, self._shrunk).to_json()
+        cursor = Cursor(self._path, self._digest, self._offset, state, self._error)
+        return Chunk(cursor, scalars, notices)
+
+
+@dataclass(slots=True)
+class _State:
+    """`Cursor.state` as typed values."""
+
+    plugins: dict[str, str]
+    skipped: int
+    others: Counter[str]
+    shrunk: bool
+
+    @classmethod
+    def parse(cls, state: dict[str, object]) -> _State:
+        plugins, others, skipped = state.get("plugins"), state.get("other"), state.get("skipped")
+        return cls(
+            {tag: plugin for plugin, tags in plugins.items() for tag in tags}
+            if isinstance(plugins, dict)
+            else {},
+            skipped if isinstance(skipped, int) else 0,
+            Counter(others if isinstance(others, dict) else {}),
+            bool(state.get("shrunk")),
+        )
+
+    def to_json(self) -> dict[str, object]:
+        tags: dict[str, list[str]] = {}
+        for tag, plugin in self.plugins.items():
+            tags.setdefault(plugin, []).append(tag)
+        state = {
+            "plugins": tags,
+            "skipped": self.skipped,
+            "other": dict(self.others),
+            "shrunk": self.shrunk,
+        }
+        return {name: value for name, value in state.items() if value}

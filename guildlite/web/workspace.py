@@ -1,0 +1,101 @@
+"""What one viewer looks at: a project (or none), its runs, and how they are found.
+
+A `Workspace` is made once and shared by all requests; it holds no connection and no open file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from guildlite.errors import RunNotFound
+from guildlite.project import Metric, Project, View
+from guildlite.runs import Run, RunStore, Status
+
+#: Where runs are without a project file.
+DEFAULT_RUNS = "runs"
+
+Settle = Callable[[Sequence[Run]], object]
+
+
+class Workspace:
+    """The runs below one root, seen with the eyes of one project file.
+
+    `settle` finishes runs that ended while nobody wrote for them; None leaves every file alone.
+    """
+
+    def __init__(
+        self, directory: Path, project: Project | None, *, settle: Settle | None = None
+    ) -> None:
+        self.directory = directory
+        self.project = project
+        self.root = project.runs_root if project else directory / DEFAULT_RUNS
+        self.store = RunStore(self.root)
+        self._settle = settle
+
+    @property
+    def name(self) -> str:
+        return self.project.name if self.project else self.directory.name or "runs"
+
+    @property
+    def interval_s(self) -> int:
+        """Seconds between looks at something that is running."""
+        return max(2, round(self.project.interval)) if self.project else 5
+
+    @property
+    def view(self) -> View:
+        return self.project.view if self.project else View((), (), ())
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return self.project.metrics if self.project else {}
+
+    def format_of(self, key: str) -> str | None:
+        """Return the project's number format of a series."""
+        metric = self.metrics.get(key)
+        return metric.format if metric else None
+
+    def runs(self) -> list[Run]:
+        """Return all runs, newest first, those that cannot be read among them."""
+        return self.store.list()
+
+    def settled(self, runs: Sequence[Run]) -> None:
+        """Catch up with runs that ended unseen; at most once a request, in a worker thread."""
+        if self._settle is not None:
+            self._settle([run for run in runs if run.error is None])
+
+    def get(self, run_id: str, runs: Iterable[Run] | None = None) -> Run:
+        """Return the run with exactly this id; raises RunNotFound.
+
+        The id is compared, never joined to a path: it comes from a URL.
+        """
+        for run in self.runs() if runs is None else runs:
+            if run.id == run_id:
+                return run
+        raise RunNotFound(
+            f"there is no run `{run_id[:100]}`", hint="it may have been removed since"
+        )
+
+    def latest(self) -> Run:
+        """Return the newest run; raises RunNotFound when there is none."""
+        for run in self.runs():
+            return run
+        raise RunNotFound("there are no runs yet", hint="start one with `gl train`")
+
+
+def is_live(run: Run) -> bool:
+    """Say whether more may come from this run."""
+    return run.error is None and run.status in (Status.pending, Status.running)
+
+
+def matches(run: Run, query: str) -> bool:
+    """Say whether name, label or model of a run has every word of `query`, in whatever case."""
+    text = "\n".join((run.id, run.label or "", run.model or "")).casefold()
+    return all(word in text for word in query.casefold().split())
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a sort key by which `gpu2` comes before `gpu10`."""
+    parts = re.split(r"(\d{1,15})", text.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
