@@ -30,7 +30,7 @@ class Context:
         self._store: RunStore | None = None
 
     def enter(self, directory: str) -> None:
-        """Change to the directory given with `-C`; other paths of the command are relative to it."""
+        """Change to the directory of `-C`; the command's other paths are relative to it."""
         try:
             os.chdir(directory)
         except OSError as error:
@@ -69,9 +69,7 @@ class Context:
             from guildlite.runs import RunStore
 
             project = self.find_project()
-            self._store = RunStore(
-                project.runs_root if project else self.directory / DEFAULT_RUNS
-            )
+            self._store = RunStore(project.runs_root if project else self.directory / DEFAULT_RUNS)
         return self._store
 
     def get_run(self, ref: str | None) -> Run:
@@ -93,10 +91,11 @@ class Context:
         notices.clear()
 
     def say(self, text: str = "") -> None:
-        """Print a line for people on stderr."""
+        """Print a line for people on stderr; only line ends get through of what is not text."""
         from guildlite.cli.output import for_terminal
 
-        print(for_terminal(text), file=sys.stderr, flush=True)
+        lines = (for_terminal(line) for line in text.split("\n"))
+        print("\n".join(lines), file=sys.stderr, flush=True)
 
     def write(self, text: str) -> None:
         """Print a line of data on stdout; what comes from a run must be safe for a terminal."""

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from guildlite.cli.commands import summary
 from guildlite.cli.context import Context
 from guildlite.cli.output import plural
+from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
 
 if TYPE_CHECKING:
     from guildlite.runs import Run
 
 
-@click.command(short_help=summary("label"))
+@command("label")
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="TEXT")
 @click.option("--clear", is_flag=True, help="Take the label off")
@@ -38,7 +38,7 @@ def label(context: Context, run: str, text: str | None, clear: bool) -> None:
     context.say(f"labelled {found.id} `{words}`" if words else f"{found.id} has no label now")
 
 
-@click.command(short_help=summary("note"))
+@command("note")
 @click.argument("run", metavar="RUN")
 @click.argument("text", required=False, metavar="TEXT")
 @click.option("--clear", is_flag=True, help="Take the note off")
@@ -67,7 +67,7 @@ def _one_of(text: str | None, clear: bool, what: str) -> str:
     return text or ""
 
 
-@click.command(short_help=summary("mark"))
+@command("mark")
 @click.argument("refs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--clear", is_flag=True, help="Take the star off")
 @click.pass_obj
@@ -84,7 +84,7 @@ def mark(context: Context, refs: tuple[str, ...], clear: bool) -> None:
         context.say(f"unmarked {run.id}" if clear else f"marked {run.id}")
 
 
-@click.command(short_help=summary("rm"))
+@command("rm")
 @click.argument("refs", nargs=-1, required=True, metavar="RUN...")
 @click.pass_obj
 def rm(context: Context, refs: tuple[str, ...]) -> int:
@@ -133,7 +133,7 @@ def _word(text: str) -> str:
     return quote(text)
 
 
-@click.command(short_help=summary("restore"))
+@command("restore")
 @click.argument("refs", nargs=-1, required=True, metavar="RUN...")
 @click.pass_obj
 def restore(context: Context, refs: tuple[str, ...]) -> int:
@@ -157,7 +157,7 @@ def restore(context: Context, refs: tuple[str, ...]) -> int:
     return 1 if failed else 0
 
 
-@click.command(short_help=summary("purge"))
+@command("purge")
 @click.argument("refs", nargs=-1, metavar="[RUN]...")
 @click.option("--yes", is_flag=True, help="Do not ask")
 @click.pass_obj
@@ -196,6 +196,12 @@ def _confirmed(context: Context, chosen: Sequence[Run]) -> bool:
         context.say(f"  {run.id}{f'  {run.label}' if run.label else ''}")
     if len(chosen) > 10:
         context.say(f"  and {len(chosen) - 10} more")
-    if not sys.stdin.isatty():
-        raise UsageError("deleting for good needs a yes", hint="add `--yes`")
-    return click.confirm(f"Delete {plural(len(chosen), 'run')} for good?", err=True)
+    # click's own question leaves a space on stdout, which is for data.
+    sys.stderr.write(f"delete {plural(len(chosen), 'run')} for good? [y/N] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")
+    if not answer and not sys.stdin.isatty():
+        raise UsageError("nobody is there to say yes", hint="`gl purge --yes` does not ask")
+    return answer.strip().lower() in ("y", "yes")

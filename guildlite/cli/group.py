@@ -55,7 +55,7 @@ def _suggest(word: str) -> str:
 @click.option("--debug", is_flag=True, help="Show the traceback of an error")
 @click.option("--version", is_flag=True, help="Print the version")
 @click.pass_context
-def gl(ctx: click.Context, directory: str | None, debug: bool, version: bool) -> int | None:
+def gl(ctx: click.Context, directory: str | None, debug: bool, version: bool) -> None:
     """Experiment tracking that leaves your training script alone."""
     context = ctx.ensure_object(Context)
     context.debug = debug
@@ -69,5 +69,4 @@ def gl(ctx: click.Context, directory: str | None, debug: bool, version: bool) ->
     if ctx.invoked_subcommand is None:
         from guildlite.cli.home import print_home
 
-        return print_home(context)
-    return None
+        print_home(context)

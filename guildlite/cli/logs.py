@@ -7,14 +7,14 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from guildlite.cli.commands import summary
 from guildlite.cli.context import Context
 from guildlite.cli.output import for_terminal
+from guildlite.cli.words import command
 from guildlite.errors import RunUnreadable, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _PAGE = 1000
 _STYLE = re.compile(r"\x1b\[[0-9;:]*m")
 
 
-@click.command(short_help=summary("logs"))
+@command("logs")
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends")
 @click.option("-n", "--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N lines")
@@ -59,7 +59,7 @@ def logs(
     found = context.get_run(run)
     paths = _operation_paths(found, operation)
     if raw:
-        _print_raw(context, found, paths, follow)
+        _print_raw(found, paths, follow)
     else:
         _print_lines(context, found, paths, follow, tail)
 
@@ -77,13 +77,13 @@ def _operation_paths(run: Run, operation: str | None) -> OperationPaths:
     raise UsageError(f"run `{run.id}` has no operation `{operation}`", hint=hint)
 
 
-def _is_active(context: Context, run: Run, paths: OperationPaths) -> bool:
-    """Tell whether more may come: asked of the files anew, since a status is never remembered."""
-    fresh = context.store().get(str(run.path))
+def _is_active(run: Run, paths: OperationPaths) -> bool:
+    """Tell whether more may come: asked of the files anew, since a `Run` keeps its status."""
+    fresh = type(run)(run.path)
     if not paths.name:
-        return fresh.status.value in ("running", "pending")
+        return not fresh.status.ended
     named = [each for each in fresh.later_operations() if each.name == paths.name]
-    return any(each.status.value in ("running", "pending") for each in named)
+    return any(not each.status.ended for each in named)
 
 
 # Lines out of run.db ------------------------------------------------------------------------------
@@ -96,9 +96,9 @@ def _print_lines(
 
     settle([run])
     lines = _Lines(run, paths.name)
-    first: Iterator[str] = lines.iter_new()
+    first: Iterable[str] = lines.iter_new()
     if tail is not None:
-        first = iter(deque(first, maxlen=tail))
+        first = deque(first, maxlen=tail)
     for line in first:
         context.write(line)
     if not follow:
@@ -107,7 +107,7 @@ def _print_lines(
     while active:
         sys.stdout.flush()
         # Asked before the last look, so that what came in between is printed too.
-        active = _is_active(context, run, paths)
+        active = _is_active(run, paths)
         if active:
             time.sleep(_LOOK_S)
         else:
@@ -131,26 +131,30 @@ class _Lines:
                 with self._run.read() as reader:
                     page = reader.output(self._after, _PAGE, self._operation)
             except RunUnreadable:
-                # A run that has only just been made has no run.db yet; what it printed comes.
-                if self._run.status.value in ("running", "pending"):
+                # A run that has only just been made has no run.db yet; what it prints will come.
+                if not self._run.status.ended:
                     return
                 raise
             for row in page:
-                self._after = row[0]
-                yield for_terminal(_STYLE.sub("", row[3])).replace("\\t", "\t")
+                self._after = row.id
+                yield _readable(row.text)
             if len(page) < _PAGE:
                 return
+
+
+def _readable(line: str) -> str:
+    return "\t".join(for_terminal(part) for part in _STYLE.sub("", line).split("\t"))
 
 
 # The bytes as they are ----------------------------------------------------------------------------
 
 
-def _print_raw(context: Context, run: Run, paths: OperationPaths, follow: bool) -> None:
+def _print_raw(run: Run, paths: OperationPaths, follow: bool) -> None:
     streams = [(paths.stdout, sys.stdout), (paths.stderr, sys.stderr)]
     offsets = [0, 0]
     active = True
     while active:
-        active = follow and _is_active(context, run, paths)
+        active = follow and _is_active(run, paths)
         for index, (path, stream) in enumerate(streams):
             offsets[index] = _copy_from(path, offsets[index], stream.buffer)
             stream.flush()
@@ -158,13 +162,13 @@ def _print_raw(context: Context, run: Run, paths: OperationPaths, follow: bool) 
             time.sleep(_LOOK_S)
 
 
-def _copy_from(path: os.PathLike[str], offset: int, target: object) -> int:
+def _copy_from(path: os.PathLike[str], offset: int, target: BinaryIO) -> int:
     """Copy a file from `offset` to its end and return where that was; a missing file is empty."""
     try:
         with open(path, "rb") as file:
             file.seek(offset)
             while chunk := file.read(1 << 20):
-                target.write(chunk)  # type: ignore[attr-defined]
+                target.write(chunk)
             return file.tell()
     except FileNotFoundError:
         return offset

@@ -139,7 +139,9 @@ class Cell(NamedTuple):
 _GAP = 2
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int | None) -> list[str]:
+def table(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int | None
+) -> list[str]:
     """Return the lines of a table, head first, none wider than `width` (None: as wide as it is).
 
     Where space is short, columns are first cut down to their `least`, then dropped, the highest

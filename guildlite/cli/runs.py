@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from guildlite.cli.commands import summary
 from guildlite.cli.context import Context
 from guildlite.cli.output import (
     Cell,
@@ -30,6 +29,7 @@ from guildlite.cli.output import (
     table,
     terminal_width,
 )
+from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _MOST_METRICS = 3
 # gl runs ------------------------------------------------------------------------------------------
 
 
-@click.command(short_help=summary("runs"))
+@command("runs")
 @click.argument("words", nargs=-1, metavar="[FILTER]...")
 @click.option(
     "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only this status"
@@ -57,7 +57,7 @@ _MOST_METRICS = 3
 @click.option("--model", metavar="NAME", help="Only runs of this model")
 @click.option("--since", metavar="WHEN", help="Only runs started since: 30m, 2h, 3d, 2026-11-20")
 @click.option("--trash", is_flag=True, help="List what is in the trash")
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most so many  [20]")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N  [20]")
 @click.option("--all", "everything", is_flag=True, help="However many there are")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, of all runs unless -n")
 @click.pass_obj
@@ -84,9 +84,10 @@ def runs(
     """
     _refuse_expressions(words)
     earliest = parse_since(since, time.time()) if since else None
+    from guildlite.execute.catchup import settle
+
     store = context.store()
     numbered = list(enumerate(store.trashed() if trash else store.list(), 1))
-    _settle(run for _, run in numbered)
     chosen = [
         (number, run)
         for number, run in numbered
@@ -97,6 +98,8 @@ def runs(
     ]
     most = limit or (None if everything or as_json else 20)
     listed = chosen[:most]
+    # Filters look at facts alone; only what is printed has to be read to its end.
+    settle([run for _, run in listed])
     if as_json:
         context.write_json([run_object(run) for _, run in listed])
         return
@@ -121,7 +124,9 @@ def parse_since(text: str, now: float) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)(?:\s*ago)?", text.strip())
     if match:
-        return now - float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
+        return (
+            now - float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
+        )
     for pattern in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"):
         try:
             return time.mktime(time.strptime(text.strip(), pattern))
@@ -132,20 +137,13 @@ def parse_since(text: str, now: float) -> float:
     )
 
 
-def _settle(listed: Iterable[Run]) -> None:
-    """Take in what ended runs left unread; a reader without the right to write shows what is there."""
-    from guildlite.execute.catchup import settle
-
-    settle(list(listed))
-
-
 def status_of(run: Run) -> str:
     """Return the word for a run's status; `unreadable` where its files are damaged."""
     return "unreadable" if run.error else run.status.value
 
 
 def _began(run: Run) -> float | None:
-    return run.started_at or run.created_at
+    return run.started_at or run.created_at  # each is a look into a file
 
 
 def _mentions(run: Run, word: str) -> bool:
@@ -175,13 +173,19 @@ def _run_table(
 ) -> list[str]:
     if not listed:
         return []
-    flags = differing_flags([run for _, run in listed if not run.error])
-    summaries = [_summaries(run) for _, run in listed]
-    keys = _metric_keys(metrics, summaries)
+    given = [run.flags for _, run in listed]
+    flags = differing_flags(
+        [each for each, (_, run) in zip(given, listed, strict=True) if not run.error]
+    )
+    named = [metric.key for metric in metrics if metric.primary] or [m.key for m in metrics]
+    summaries = [_summaries(run, named[:_MOST_METRICS]) for _, run in listed]
+    keys = named[:_MOST_METRICS] or _first_series(summaries)
     patterns = {metric.key: metric.format for metric in metrics}
     now = time.time()
     columns = [
-        Column("run" if trash else "#", "<" if trash else ">"),
+        Column("#", ">"),
+        # A name is what brings a run back after the numbers have changed.
+        Column("run", rank=7),
         Column("status"),
         Column("model", least=8),
         Column("operation", rank=4),
@@ -192,20 +196,21 @@ def _run_table(
         *(Column(for_terminal(key), ">", rank=10 + index) for index, key in enumerate(keys)),
     ]
     rows = []
-    for (number, run), found in zip(listed, summaries, strict=True):
-        row = _fixed_cells(run.id if trash else str(number), run, now)
-        row += [Cell(for_terminal(run.flags.get(name, ""))) for name in flags]
+    for (number, run), values, found in zip(listed, given, summaries, strict=True):
+        row = _fixed_cells(number, run, now, run.id if trash else "")
+        row += [Cell(for_terminal(values.get(name, ""))) for name in flags]
         row += [Cell(_last(found.get(key), patterns.get(key))) for key in keys]
         rows.append(row)
     return table(columns, rows, terminal_width())
 
 
-def _fixed_cells(number: str, run: Run, now: float) -> list[Cell]:
+def _fixed_cells(number: int, run: Run, now: float, name: str) -> list[Cell]:
     status = status_of(run)
     label = ("★ " if run.marked else "") + for_terminal(run.error or run.label)
     operation = run.operation if run.operation != "train" else ""
     return [
-        Cell(for_terminal(number)),
+        Cell(str(number)),
+        Cell(for_terminal(name)),
         Cell(status_text(status), status_colour(status)),
         Cell(for_terminal(run.model or run.id)),
         Cell(for_terminal(operation)),
@@ -215,35 +220,42 @@ def _fixed_cells(number: str, run: Run, now: float) -> list[Cell]:
     ]
 
 
-def differing_flags(listed: Sequence[Run]) -> list[str]:
-    """Return the names of flags in which the runs are not all alike, in project order."""
-    values: dict[str, set[str | None]] = {}
-    for run in listed:
-        for name, value in run.flags.items():
+def differing_flags(given: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the names of flags in which runs are not all alike, in project order.
+
+    `given` holds the flags of each run; a flag that only some have differs.
+    """
+    values: dict[str, set[str]] = {}
+    for flags in given:
+        for name, value in flags.items():
             values.setdefault(name, set()).add(value)
-    for name, seen in values.items():
-        if any(name not in run.flags for run in listed):
-            seen.add(None)
-    return [name for name, seen in values.items() if len(seen) > 1][:_MOST_FLAGS]
+    differing = [
+        name
+        for name, seen in values.items()
+        if len(seen) > 1 or any(name not in flags for flags in given)
+    ]
+    return differing[:_MOST_FLAGS]
 
 
-def _summaries(run: Run) -> dict[str, Summary]:
-    """Return the summaries of a run's scalars by key; of a run that cannot be read, none."""
+def _summaries(run: Run, keys: Sequence[str] = ()) -> dict[str, Summary]:
+    """Return the summaries of a run's scalars by key: of `keys`, or of all where none is named.
+
+    Of a run that cannot be read there are none.
+    """
     if run.error:
         return {}
     try:
         with run.read() as reader:
-            return {each.key: each for each in reader.summaries() if each.kind == "scalar"}
+            # Asking for two of hundreds of series is what keeps long lists fast.
+            found = [reader.summary(key) for key in keys] if keys else reader.summaries()
+            return {each.key: each for each in found if each and each.kind == "scalar"}
     except GuildliteError:
         return {}
 
 
-def _metric_keys(metrics: Sequence[Metric], summaries: Sequence[dict[str, Summary]]) -> list[str]:
-    """Return which series to show: the project's primary metrics, all it names, or the first two."""
-    named = [metric.key for metric in metrics if metric.primary] or [m.key for m in metrics]
-    if not named:
-        named = list(dict.fromkeys(key for found in summaries for key in own_series(found)))[:2]
-    return named[:_MOST_METRICS]
+def _first_series(summaries: Sequence[Mapping[str, Summary]]) -> list[str]:
+    """Return the two series to show where the project names none."""
+    return list(dict.fromkeys(key for found in summaries for key in own_series(found)))[:2]
 
 
 def own_series(keys: Iterable[str]) -> Iterator[str]:
@@ -289,7 +301,7 @@ def run_object(run: Run, summaries: dict[str, Summary] | None = None) -> dict[st
 # gl show ------------------------------------------------------------------------------------------
 
 
-@click.command(short_help=summary("show"))
+@command("show")
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object")
 @click.pass_obj
@@ -303,8 +315,10 @@ def show(context: Context, run: str | None, as_json: bool) -> None:
       gl show
       gl show 3 --json
     """
+    from guildlite.execute.catchup import settle
+
     found = context.get_run(run)
-    _settle([found])
+    settle([found])
     if found.error:
         raise GuildliteError(
             f"run `{found.id}` cannot be read: {found.error}", hint=f"its files are in {found.path}"
@@ -457,9 +471,9 @@ def _section(title: str, pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _series_object(each: Summary) -> dict[str, Any]:
-    names = ("key", "kind", "count", "first", "last", "min", "max", "mean")
-    names += ("first_step", "last_step", "min_step", "max_step", "first_time", "last_time")
-    return {name: getattr(each, name) for name in (*names, "nan", "infinite", "segments")}
+    from dataclasses import asdict
+
+    return asdict(each)
 
 
 def quoted(words: Sequence[str]) -> str:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from guildlite.cli.commands import summary
 from guildlite.cli.context import Context
+from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
 
 if TYPE_CHECKING:
     from guildlite.runs import Run
 
 
-@click.command(short_help=summary("serve"))
+@command("serve")
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("--latest-run", is_flag=True, help="The latest run with a model, as without RUN")
 @click.option("--port", type=int, default=6444, show_default=True, help="Port; 0 takes a free one")
@@ -65,17 +65,20 @@ def serve(
 
 def _latest_with_model(context: Context, file: str | None) -> Run:
     """Return the newest run with something to serve, and say which on stderr."""
-    from guildlite.serve.find import find_model
+    from guildlite.serve.find import NoModel, find_model
 
     runs = context.store().list()
     for run in runs:
         try:
             find_model(run.path, name=run.id, file=file)
-        except GuildliteError:
-            # Several models are a question to the user, not a reason to take an older run.
-            if not _has_several(run, file):
+        except NoModel:
+            continue
+        except UsageError:
+            # Without `file` the run has several models: a question to the user, and no reason to
+            # take an older run.
+            if file is not None:
                 continue
-        context.say(f"run {run.id}")
+        context.say(f"serving the latest run with a model, {run.id}")
         return run
     if runs:
         raise GuildliteError(

@@ -18,8 +18,7 @@ def explain(error: click.UsageError) -> UsageError:
             f"`{error.option_name}` is not an option of `{path}`", hint=_option_hint(error, path)
         )
     if isinstance(error, click.MissingParameter):
-        name = error.param.make_metavar(ctx) if error.param and ctx else "an argument"
-        name = name.split("[")[0].strip(".").split()[0] if not name.startswith("[") else name
+        name = _parameter(error.param) if error.param else "another word"
         return UsageError(f"`{path}` needs {name}", hint=_see(path))
     if isinstance(error, click.BadParameter) and error.param is not None:
         return UsageError(f"{_parameter(error.param)}: {_in_voice(error.message)}", hint=_see(path))
@@ -32,13 +31,16 @@ def _option_hint(error: click.NoSuchOption, path: str) -> str:
         for param in error.ctx.command.get_params(error.ctx):
             options += param.opts
     match = nearest(error.option_name, options)
+    if path == "gl" and match in (None, "--help"):
+        return "flags of a script come after the command, without dashes: `gl train lr=0.1`"
     return f"did you mean `{match}`?" if match else _see(path)
 
 
 def _parameter(param: click.Parameter) -> str:
+    """Return what help calls a parameter: `--limit`, RUN."""
     if isinstance(param, click.Option):
         return f"`{max(param.opts, key=len)}`"
-    return (param.name or "argument").upper()
+    return (param.metavar or param.human_readable_name).strip(".[]")
 
 
 def _see(path: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from guildlite.cli.commands import summary
 from guildlite.cli.context import Context
+from guildlite.cli.words import command
 
 
-@click.command(short_help=summary("view"))
+@command("view")
 @click.option("--port", type=int, default=6333, show_default=True, help="Port; 0 takes a free one")
 @click.option("--host", default="127.0.0.1", metavar="H", show_default=True, help="Address")
 @click.option("--no-browser", is_flag=True, help="Print the address and open nothing")

@@ -1,16 +1,32 @@
-"""Commands that take the script's flags as `name=value` words."""
+"""How a command of gl is declared, and those that take the script's flags as `name=value` words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
+from guildlite.cli.commands import summary
 from guildlite.errors import UsageError, nearest
 
 
-class FlagWordsCommand(click.Command):
+class Command(click.Command):
+    """A command of gl."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "Print this text"
+        return option
+
+
+def command(name: str) -> Callable[[Callable[..., Any]], Command]:
+    """Declare the function as the command `name` of the table in `commands`."""
+    return click.command(name, cls=Command, short_help=summary(name))
+
+
+class FlagWordsCommand(Command):
     """A command among whose arguments are flags of the script.
 
     A flag written the script's way, `--lr 0.1`, is answered with `lr=0.1`. `when_bare` is the

@@ -1,8 +1,8 @@
 """Line charts as SVG, made on the server. Pure functions: points in, markup out.
 
 Colours, fonts and line styles are classes of static/page.css, so that one SVG looks right in light
-and dark. A line has a gap where its series is NaN or infinite, and a mark on the chart's edge there;
-where the step goes back (a resumed training) a new stroke begins.
+and dark. Where a series is NaN or infinite its line has a gap and the chart's edge a mark; where
+the step goes back (a resumed training) a new stroke begins.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from guildlite.series import Point, downsample
 from guildlite.web.ansi import visible
-from guildlite.web.numbers import format_number, scale_of
+from guildlite.web.numbers import MINUS, format_number, scale_of
 
 #: Colours times dash patterns (solid, dashes, dots) before two lines look the same.
 HUES, DASHES = 6, 3
 SLOTS = HUES * DASHES
 
-WIDTH, HEIGHT = 460, 250
+WIDTH, HEIGHT = 400, 230
 _TOP, _RIGHT, _BOTTOM = 10, 14, 40
 _CHARACTER = 6.6  # of the tick labels, in SVG units, at most
 #: Points of one line: two for each column of pixels, the extremes of that column.
@@ -79,13 +80,13 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [number * step for number in range(first, last + 1)]
 
 
-def step_ticks(low: float, high: float, most: int = 5) -> list[float]:
+def step_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return round whole steps between `low` and `high`."""
     ticks = nice_ticks(low, high, most)
     return [tick for tick in ticks if tick == int(tick)] or [low]
 
 
-def time_ticks(low: float, high: float, most: int = 5) -> list[float]:
+def time_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Return seconds between `low` and `high` that are round on a clock."""
     span = high - low
     step = next((s for s in _SECONDS if span / s <= most), None)
@@ -95,10 +96,10 @@ def time_ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def tick_labels(ticks: Sequence[float], unit: str = "") -> list[str]:
-    """Return texts for ticks, alike in unit and decimals, with as many of these as tell them apart."""
+    """Return texts for ticks, alike in unit, with as many decimals as tell them apart."""
     if not ticks:
         return []
-    gap = min((b - a for a, b in zip(ticks, ticks[1:], strict=False)), default=abs(ticks[0]) or 1.0)
+    gap = min((b - a for a, b in pairwise(ticks)), default=abs(ticks[0]) or 1.0)
     factor, suffix = scale_of(max(map(abs, ticks)), unit)
     share = gap / factor
     if not share or not math.isfinite(share):
@@ -117,7 +118,7 @@ def tick_labels(ticks: Sequence[float], unit: str = "") -> list[str]:
 def _signed(text: str, suffix: str) -> str:
     if not text.strip("-0."):
         return "0"
-    return text.replace("-", "−") + suffix
+    return text.replace("-", MINUS) + suffix
 
 
 def time_labels(ticks: Sequence[float]) -> list[str]:
@@ -226,12 +227,10 @@ def line_chart(
 def nice_y_ticks(low: float, high: float, *, unit: str = "") -> list[float]:
     """Return ticks that are round in the unit they are labelled with."""
     factor, _ = scale_of(max(abs(low), abs(high)), unit)
-    return [tick * factor for tick in nice_ticks(low / factor, high / factor, 5)]
+    return [tick * factor for tick in nice_ticks(low / factor, high / factor)]
 
 
-def describe(
-    title: str, lines: Sequence[Line], *, unit: str = "", in_seconds: bool = False
-) -> str:
+def describe(title: str, lines: Sequence[Line], *, unit: str = "", in_seconds: bool = False) -> str:
     """Return the chart in a sentence, for those who cannot see it."""
     steps = [point.step for line in lines for point in line.points]
     if not steps:
@@ -318,7 +317,7 @@ def _stroke(line: Line, parts: list[list[Point]], x: Scale, y: Scale) -> str:
 
 
 def _non_finite(line: Line, x: Scale) -> str:
-    """Mark where the line has no place: NaN and minus infinity at the bottom, infinity at the top."""
+    """Mark where the line has no place: infinity at the top, NaN and the rest at the bottom."""
     found: dict[tuple[int, bool], Point] = {}
     for point in line.points:
         if not math.isfinite(point.value) and x.low <= point.step <= x.high:
@@ -337,4 +336,3 @@ def _non_finite(line: Line, x: Scale) -> str:
 
 def _text(text: str) -> str:
     return escape(visible(text))
-

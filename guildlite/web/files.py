@@ -1,4 +1,4 @@
-"""Files of a run for the browser: opened without leaving the run, sent so that nothing in them runs.
+"""Files of a run for the browser: opened without leaving the run, sent so that nothing runs.
 
 A path from a URL is opened part by part below the run directory; a link is never followed, and
 only regular files are sent. Text goes out as plain text, a few image formats as images, everything
@@ -38,8 +38,11 @@ _IMAGES = {
 }
 # HTML, SVG and scripts are on this list on purpose: as plain text they can be read and do nothing.
 _TEXT = frozenset(
-    ".bash .c .cc .cfg .cpp .css .csv .diff .h .htm .html .ini .ipynb .js .json .jsonl .log .md "
-    ".patch .pbtxt .py .r .rst .sh .sql .svg .tex .toml .ts .tsv .txt .xml .yaml .yml".split()
+    f".{name}"
+    for name in (
+        "bash c cc cfg cpp css csv diff h htm html ini ipynb js json jsonl log md patch pbtxt py r "
+        "rst sh sql svg tex toml ts tsv txt xml yaml yml"
+    ).split()
 )
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 

@@ -115,16 +115,16 @@ class Listing:
             values = {key: value for key, value in found if value is not None}
         return RunRow(
             id=run.id,
-            status=str(run.status.value),
+            status=run.status.value,
             status_note=run.status_note,
             live=is_live(run),
-            marked=bool(run.marked),
-            label=run.label or "",
-            model=run.model or "",
-            operation=run.operation or "",
+            marked=run.marked,
+            label=run.label,
+            model=run.model,
+            operation=run.operation,
             started=run.started_at or run.created_at,
             duration=run.duration_s,
-            flags=dict(run.flags),
+            flags=run.flags,
             metrics=values,
             error=run.error,
         )
@@ -132,8 +132,11 @@ class Listing:
     def _flags(self, runs: Iterable[Run]) -> list[str]:
         """Return the flags that tell these runs apart: the project's choice first."""
         readable = [run for run in runs if run.error is None]
-        names = dict.fromkeys(name for run in readable for name in run.flags)
-        differing = [name for name in names if len({run.flags.get(name) for run in readable}) > 1]
+        values = [run.flags for run in readable]
+        names = dict.fromkeys(name for flags in values for name in flags)
+        differing = [
+            name for name in names if len({flags[name] for flags in values if name in flags}) > 1
+        ]
         chosen = [name.removeprefix("flag.") for name in self.workspace.view.compare]
         first = [name for name in chosen if name in differing]
         return list(dict.fromkeys(first + differing))
@@ -154,6 +157,8 @@ class Listing:
     def _sorted(self, runs: list[Run], sort: str) -> list[Run]:
         """Return runs in order; those without a value stand at the end either way."""
         name, downwards = sort.removeprefix("-"), sort.startswith("-")
+        if name == "started":
+            return runs if downwards else runs[::-1]  # the store's own order
         keyed = [(self._sort_key(run, name), run) for run in runs]
         with_value = [pair for pair in keyed if pair[0] is not None]
         without = [run for key, run in keyed if key is None]
@@ -162,8 +167,6 @@ class Listing:
 
     def _sort_key(self, run: Run, name: str) -> object:
         plain: object
-        if name == "started":
-            return run.started_at or run.created_at
         if name == "duration":
             return run.duration_s
         if name in COLUMNS:

@@ -1,8 +1,8 @@
 """Numbers, sizes, times and durations as people read them. Pure functions.
 
-What a number means follows from its series key (`unit_of`): keys under `sys/`, `op/` and `gpuN/` have
-the units of docs/reference; a script's own series have none, and the project's `metrics:` may
-give them a format such as `0.0%`.
+What a number means follows from its series key (`unit_of`): keys under `sys/`, `op/` and `gpuN/`
+have the units of docs/reference; a script's own series have none, and the project's `metrics:`
+may give them a format such as `0.0%`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from datetime import datetime, timezone
 
 #: Kinds of unit; "" is a plain number.
 RATIO, BYTES, RATE, WATTS, CELSIUS, HERTZ = "ratio", "bytes", "bytes/s", "W", "°C", "MHz"
+
+#: As wide as a digit, so that columns of numbers stay aligned.
+MINUS = "\N{MINUS SIGN}"
 
 _SYSTEM = re.compile(r"(?:[^/]+/)?(sys|op|gpu\d*)/")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -67,15 +70,16 @@ def format_number(value: float | None, unit: str = "", pattern: str | None = Non
     if value is None or value != value:
         return "NaN"
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "∞" if value > 0 else f"{MINUS}∞"
     if pattern:
         return _by_pattern(value, pattern)
     if unit:
         factor, suffix = scale_of(abs(value), unit)
-        return f"{_minus(f'{value / factor:.3g}' if abs(value / factor) < 1000 else f'{value / factor:.0f}')}{suffix}"
+        scaled = value / factor
+        return _minus(f"{scaled:.3g}" if abs(scaled) < 1000 else f"{scaled:.0f}") + suffix
     if value == int(value) and abs(value) < 1e9:
         return _minus(f"{int(value):,}")
-    return _minus(f"{value:,.1f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}")
+    return _minus(f"{value:,.1f}" if 1e3 <= abs(value) < 1e9 else f"{value:.4g}")
 
 
 def _by_pattern(value: float, pattern: str) -> str:
@@ -87,7 +91,7 @@ def _by_pattern(value: float, pattern: str) -> str:
 
 
 def _minus(text: str) -> str:
-    return text.replace("-", "−") if "e-" not in text else text
+    return text.replace("-", MINUS) if "e-" not in text else text
 
 
 def format_count(number: int, one: str, many: str | None = None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from guildlite.errors import RunNotFound
 from guildlite.project import Metric, Project, View
-from guildlite.runs import Run, RunStore, Status
+from guildlite.runs import Run, RunStore
 
 #: Where runs are without a project file.
 DEFAULT_RUNS = "runs"
@@ -85,14 +85,17 @@ class Workspace:
 
 
 def is_live(run: Run) -> bool:
-    """Say whether more may come from this run."""
-    return run.error is None and run.status in (Status.pending, Status.running)
+    """Say whether more may come from this run, from its own or a later operation."""
+    return run.error is None and run.busy()
 
 
 def matches(run: Run, query: str) -> bool:
     """Say whether name, label or model of a run has every word of `query`, in whatever case."""
-    text = "\n".join((run.id, run.label or "", run.model or "")).casefold()
-    return all(word in text for word in query.casefold().split())
+    words = query.casefold().split()
+    if not words:
+        return True
+    text = "\n".join((run.id, run.label, run.model)).casefold()
+    return all(word in text for word in words)
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

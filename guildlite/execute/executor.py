@@ -1,0 +1,171 @@
+"""Starting an operation's supervisor: here, as a process of its own session.
+
+An executor starts a process somewhere and hands back a job. The supervisor is always executed
+afresh, never forked from the caller, so that it inherits neither threads nor open files of a
+viewer or notebook.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from guildlite.errors import LaunchError
+from guildlite.platform import require_posix
+from guildlite.runs.facts import write_fact
+from guildlite.runs.run import OperationRecord, Run
+
+_BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+
+
+class Job(Protocol):
+    """The handle to one start."""
+
+    def wait_started(self) -> None:
+        """Return once the script was started, or could not be; LaunchError if gl failed."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for news of the run for at most `timeout_s`; False once nobody will bring any."""
+
+
+class Executor(Protocol):
+    """A place where operations run."""
+
+    def submit(
+        self, run: Run, record: OperationRecord, argv: Sequence[str], environ: Mapping[str, str]
+    ) -> Job:
+        """Start the supervisor of a prepared operation. Raises LaunchError."""
+
+
+class LocalJob:
+    """A supervisor on this machine, known by the pipe that it and its waiter hold open."""
+
+    def __init__(self, record: OperationRecord, pid: int, poke: int) -> None:
+        self.record = record
+        self._pid, self._poke = pid, poke
+
+    def wait_started(self) -> None:
+        """Return once started.json or exit.json is there; LaunchError when neither will be."""
+        paths = self.record.paths_of_operation
+        deadline = time.monotonic() + 60
+        while not paths.started.exists() and not paths.exit.exists():
+            if not self.wait(1.0) or time.monotonic() > deadline:
+                if paths.started.exists() or paths.exit.exists():
+                    return
+                self._record_failure()
+                raise LaunchError(
+                    "the supervisor ended before the script started",
+                    hint=f"see {paths.root / 'errors.log'}",
+                )
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for a wake-up; False when supervisor and waiter are both gone."""
+        readable, _, _ = select.select([self._poke], [], [], timeout_s)
+        return not readable or bool(os.read(self._poke, 4096))
+
+    def close(self) -> None:
+        """Let go: the run goes on by itself."""
+        os.close(self._poke)
+
+    def reap(self) -> None:
+        """Let go of a supervisor that has ended, so that no zombie stays."""
+        os.close(self._poke)
+        deadline = time.monotonic() + 5
+        try:
+            while os.waitpid(self._pid, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
+                time.sleep(0.002)
+        except ChildProcessError:
+            pass
+
+    def _record_failure(self) -> None:
+        fact = {
+            "attempt": 1,
+            "time": None,
+            "duration_s": None,
+            "code": LaunchError.exit_code,
+            "signal": None,
+            "stopped": False,
+            "by": "front end",
+            "error": "the supervisor did not start",
+        }
+        try:
+            write_fact(self.record.paths_of_operation.exit, fact)
+        except OSError:
+            pass
+
+
+class LocalExecutor:
+    """Runs operations on this machine. `terminal` is a pseudo-terminal for the script, or -1."""
+
+    def __init__(self, terminal: int = -1) -> None:
+        self._terminal = terminal
+
+    def submit(
+        self, run: Run, record: OperationRecord, argv: Sequence[str], environ: Mapping[str, str]
+    ) -> LocalJob:
+        """Start the supervisor. Raises LaunchError when that is not possible."""
+        require_posix()
+        launch = {
+            "path": [os.path.abspath(entry) for entry in sys.path if entry],
+            "run_dir": str(run.path),
+            "operation": record.paths_of_operation.name,
+            "argv": list(argv),
+            "directory": str(record.manifest.get("directory", ".")),
+            "poke": _POKE,
+            "terminal": _TERMINAL if self._terminal >= 0 else -1,
+        }
+        try:
+            pid, words, poke = self._spawn(run, record, environ)
+        except OSError as error:
+            raise LaunchError(f"the supervisor could not be started: {error.strerror}") from error
+        try:
+            with os.fdopen(words, "wb") as pipe:
+                pipe.write(json.dumps(launch).encode())
+        except OSError:
+            pass  # it died at once: `wait_started` tells
+        return LocalJob(record, pid, poke)
+
+    def _spawn(
+        self, run: Run, record: OperationRecord, environ: Mapping[str, str]
+    ) -> tuple[int, int, int]:
+        """Return the supervisor's pid, a pipe to its standard input and the end of its poke."""
+        errors = str(record.paths_of_operation.root / "errors.log")
+        words_read, words_write = os.pipe()
+        poke_read, poke_write = os.pipe()
+        actions: list[Any] = [
+            (os.POSIX_SPAWN_DUP2, words_read, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644),
+            (os.POSIX_SPAWN_DUP2, poke_write, _POKE),
+        ]
+        if self._terminal >= 0:
+            actions.append((os.POSIX_SPAWN_DUP2, self._terminal, _TERMINAL))
+        argv = [sys.executable, "-I", "-S", str(_BOOTSTRAP), str(run.path)]
+        try:
+            pid = _posix_spawn(argv, environ, actions)
+        except BaseException:
+            os.close(words_write)
+            os.close(poke_read)
+            raise
+        finally:
+            os.close(words_read)
+            os.close(poke_write)
+        return pid, words_write, poke_read
+
+
+#: Descriptors of the wake-up pipe and the terminal in the supervisor: no other can be there yet.
+_POKE, _TERMINAL = 100, 101
+
+
+def _posix_spawn(argv: list[str], environ: Mapping[str, str], actions: list[Any]) -> int:
+    # Not subprocess, whose import alone takes as long as starting Python.
+    try:
+        return os.posix_spawn(argv[0], argv, dict(environ), file_actions=actions, setsid=True)
+    except NotImplementedError:
+        return os.posix_spawn(argv[0], argv, dict(environ), file_actions=actions)

@@ -1,0 +1,291 @@
+"""What a supervisor learns, on its way into run.db.
+
+Two places for it: run.db while this process holds the run's lock, else the operation's spool,
+which the holder reads. A full disk or a deleted directory stops recording with one line in
+errors.log and is tried again; what files hold is not lost by it, since their cursors stand still.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import shlex
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guildlite.collect.follow import Follower
+from guildlite.collect.samples import SampleSpool
+from guildlite.runs.db import RunDb
+from guildlite.runs.run import OperationRecord, Run
+from guildlite.series import Reading
+
+if TYPE_CHECKING:
+    from guildlite.collect.collector import Collector
+    from guildlite.collect.sampler import Sampler
+    from guildlite.execute.supervisor import Supervisor
+
+RETRY_S = 5.0
+
+
+class Recorder:
+    """Collects for one supervisor. All methods are called on its main thread."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._record = supervisor.record
+        self._db: RunDb | None = None
+        self._follower: Follower | None = None
+        self._spool = SampleSpool(self._record.paths_of_operation.samples)
+        self._staged: list[Reading] = []
+        self._sampler: Sampler | None = None
+        self._facts = _Facts(self._record) if not self._record.paths_of_operation.name else None
+        self._retry_at = 0.0
+        self._last_fault = ""
+
+    def tick(self) -> None:
+        """One look at everything; never raises for a disk or database in trouble."""
+        self._start_sampler()
+        if self._sampler is not None:
+            self._staged += self._sampler.take()
+        if self._facts is not None:
+            self._staged += self._facts.take()
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            if self._open():
+                self._write()
+            elif self._staged and self._record.paths_of_operation.name:
+                self._spool.append(self._staged)
+                self._staged = []
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+
+    def finish(self) -> None:
+        """Take the last of everything and seal run.db, if it is ours."""
+        if self._sampler is not None:
+            self._sampler.stop()
+        if self._facts is not None:
+            self._facts.join()
+        self._retry_at = 0.0
+        self.tick()
+        if self._db is None or self._follower is None:
+            return
+        try:
+            self._follower.poll(final=True)
+            self._seal(self._db)
+        except (OSError, sqlite3.Error) as error:
+            self._fail(error)
+
+    def has_children(self) -> bool:
+        """Return whether a helper program of ours (git) may be running."""
+        return self._facts is not None and not self._facts.done()
+
+    def _seal(self, db: RunDb) -> None:
+        seal(Run(self._supervisor.run_dir), db)
+
+    def _open(self) -> bool:
+        if self._db is not None:
+            return True
+        if not self._supervisor.try_lock():
+            return False
+        supervisor = self._supervisor
+        self._db = RunDb(supervisor.paths.db, network=supervisor.network)
+        run = Run(supervisor.run_dir)
+        self._db.write_start(*start_record(run))
+        supervisor.paths.heartbeat.touch()
+        columns = collect_columns(run)
+        self._follower = Follower(
+            supervisor.paths, self._db, columns=columns, live=True, tell=supervisor.tell
+        )
+        return True
+
+    def _write(self) -> None:
+        assert self._db is not None and self._follower is not None
+        if self._staged:
+            self._db.write(self._staged)
+            for reading in self._staged:
+                for notice in reading.notices:
+                    self._supervisor.tell(notice)
+            self._staged = []
+        self._follower.poll()
+        self._last_fault = ""
+
+    def _fail(self, error: Exception) -> None:
+        """Say what went wrong, once, and try again later with everything opened anew."""
+        fault = f"recording is interrupted: {error}"
+        if fault != self._last_fault:
+            self._supervisor.tell(f"{fault}; the script goes on")
+        self._last_fault = fault
+        self._retry_at = time.monotonic() + RETRY_S
+        # Samples cannot be read twice; a bounded number waits for the disk.
+        self._staged = self._staged[-1000:]
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _start_sampler(self) -> None:
+        from guildlite.execute.supervisor import SAMPLING_AFTER_S
+
+        age_s = time.monotonic() - self._supervisor.started
+        if self._sampler is not None or age_s < SAMPLING_AFTER_S:
+            return
+        started = self._record.started_fact()
+        if started is None:
+            return
+        from guildlite.collect.sampler import Sampler
+
+        interval = self._record.manifest.get("interval")
+        interval_s = float(interval) if isinstance(interval, (int, float)) else 5.0
+        self._sampler = Sampler(lambda: _live_collectors(self._record, started), interval_s)
+        self._sampler.start()
+
+
+def _live_collectors(record: OperationRecord, started: Mapping[str, object]) -> Sequence[Collector]:
+    from guildlite.collect.gpu import GpuCollector
+    from guildlite.collect.system import SystemCollector
+
+    training = started.get("training")
+    pid = training.get("pid") if isinstance(training, dict) else None
+    moment = started.get("time")
+    started_ms = int((moment if isinstance(moment, (int, float)) else time.time()) * 1000)
+    prefix = record.operation if record.paths_of_operation.name else ""
+    return (
+        SystemCollector(lambda: pid, started_ms, prefix),
+        GpuCollector(lambda: pid, started_ms, prefix),
+    )
+
+
+# What run.db says of the run itself, live or caught up ---------------------------------------
+
+
+def start_record(run: Run) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the attributes and flags that a run's run.db begins with."""
+    manifest = run.manifest
+    attrs = {
+        "id": run.id,
+        "uid": run.uid,
+        "project": run.project,
+        "model": run.model,
+        "operation": run.operation,
+        "command": str(manifest.get("run", "")),
+        "argv": json.dumps(run.command),
+        "command_line": shlex.join(run.command),
+        "directory": str(manifest.get("directory", "")),
+        "created": _iso(run.created_at),
+        "guildlite": str(manifest.get("guildlite", "")),
+        "source_digest": str(manifest.get("source_digest", "")),
+        "environment": json.dumps(manifest.get("environment", {})),
+    }
+    return {name: value for name, value in attrs.items() if value}, run.flags
+
+
+def seal(run: Run, db: RunDb) -> None:
+    """Record the end of a run and turn its run.db into one plain file."""
+    code, died_of = run.exit_code, run.exit_signal
+    attrs: dict[str, str | None] = {
+        "started": _iso(run.started_at) or None,
+        "stopped": _iso(run.stopped_at) or None,
+        "duration": None if run.exit_fact() is None else str(run.duration_s),
+        "exit_code": None if code is None else str(code),
+        "exit_signal": None if died_of is None else str(died_of),
+    }
+    db.seal(attrs)
+    db.close()
+    # The heartbeat says that somebody keeps run.db current; from here on nobody needs to.
+    run.paths.heartbeat.unlink(missing_ok=True)
+
+
+def collect_columns(run: Run) -> dict[str, list[str]]:
+    """Return the project's `collect:` as the manifest recorded it."""
+    collect = run.manifest.get("collect")
+    if not isinstance(collect, dict):
+        return {}
+    return {
+        str(name): [str(column) for column in columns]
+        for name, columns in collect.items()
+        if isinstance(columns, list)
+    }
+
+
+def _iso(moment: float | None) -> str:
+    if moment is None:
+        return ""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+class _Facts:
+    """What is looked up once, after the script started: git, packages, hardware."""
+
+    def __init__(self, record: OperationRecord) -> None:
+        self._record = record
+        self._found: queue.SimpleQueue[Reading] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
+        self._thread.start()
+
+    def take(self) -> list[Reading]:
+        readings = []
+        while not self._found.empty():
+            readings.append(self._found.get())
+        return readings
+
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def join(self) -> None:
+        from guildlite.execute.supervisor import FACTS_TIMEOUT_S
+
+        self._thread.join(FACTS_TIMEOUT_S + 1)
+
+    def _run(self) -> None:
+        for look in (self._hardware, self._packages, self._git):
+            try:
+                self._found.put(look())
+            except Exception as error:
+                name = look.__name__.strip("_")
+                text = f"{name} could not be recorded: {type(error).__name__}: {error}"
+                self._found.put(Reading(notices=[text]))
+
+    def _hardware(self) -> Reading:
+        from guildlite.collect.facts import read_hardware
+
+        return Reading(attrs=read_hardware())
+
+    def _packages(self) -> Reading:
+        from guildlite.collect.facts import list_packages
+
+        directories = [Path(str(one)) for one in _texts(self._record.manifest.get("site_packages"))]
+        packages = [f"{name}=={version}" for name, version in list_packages(directories)]
+        return Reading(attrs={"packages": json.dumps(packages)} if packages else {})
+
+    def _git(self) -> Reading:
+        from guildlite.collect.facts import read_git
+        from guildlite.execute.supervisor import FACTS_TIMEOUT_S
+
+        directory = str(self._record.manifest.get("directory", ""))
+        git = read_git(Path(directory), FACTS_TIMEOUT_S) if directory else None
+        if git is None:
+            return Reading()
+        if git.diff:
+            sources = self._record.paths_of_operation.root / "sources"
+            sources.mkdir(exist_ok=True)
+            (sources / "git.diff").write_bytes(git.diff)
+        attrs = {
+            "git.commit": git.commit,
+            "git.branch": git.branch,
+            "git.dirty": str(git.dirty).lower(),
+            "git.remote": git.remote or "",
+            "git.untracked": json.dumps(list(git.untracked)) if git.untracked else "",
+        }
+        kept = {name: value for name, value in attrs.items() if value}
+        return Reading(attrs=kept, notices=list(git.notices))
+
+
+def _texts(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()

@@ -1,0 +1,290 @@
+"""One per operation: starts the waiter, collects, records, enforces stops, seals run.db.
+
+The main thread alone writes run.db. Sampling and the facts that take time (git, packages) have
+threads of their own and hand over through queues, so that a hung driver or repository costs
+timeliness and nothing else. Whatever fails here is told in errors.log and never changes the
+training's exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guildlite.execute.stop import RUN_ENDED, SHORT_GRACE_S, Processes, kill_all, request_stop
+from guildlite.execute.waiter import Order, exit_record, fork_waiter, poke
+from guildlite.platform import FileLock, become_subreaper, is_network_file_system
+from guildlite.runs.facts import read_fact, write_fact
+from guildlite.runs.paths import RunPaths
+from guildlite.runs.run import LaterOperation, OperationRecord, Run
+
+if TYPE_CHECKING:
+    from guildlite.execute.recorder import Recorder
+
+#: Five looks a second: median 0.1 s from flush to row, 0.1 % of a core.
+TICK_S = 0.2
+HEARTBEAT_S = 10.0
+#: Before this age psutil and NVML are not imported: short scripts never pay for them.
+SAMPLING_AFTER_S = 1.0
+#: What a looping evaluation has to finish its last round after the training ended.
+RUN_ENDED_GRACE_S = 5.0
+#: How long the end of a run may wait for git and its like.
+FACTS_TIMEOUT_S = 10.0
+
+
+def main(launch: dict[str, Any]) -> None:
+    """Run one operation from start to seal; `launch` comes from the front end."""
+    Supervisor(launch).run()
+
+
+class Supervisor:
+    """The state of one operation while it runs."""
+
+    def __init__(self, launch: dict[str, Any]) -> None:
+        self.run_dir = Path(launch["run_dir"])
+        self.paths = RunPaths(self.run_dir)
+        self.record: OperationRecord = Run(self.run_dir)
+        self.uid = str(self.record.manifest.get("uid", ""))
+        if launch["operation"]:
+            operation = self.paths.operation(launch["operation"])
+            self.record = LaterOperation(operation, self.run_dir, self.paths.heartbeat)
+        self.launch = launch
+        self.poke: int = launch["poke"]
+        for descriptor in (self.poke, launch["terminal"]):
+            if descriptor >= 0:
+                os.set_inheritable(descriptor, False)
+        self.lock = FileLock(self.paths.lock)
+        self.network = is_network_file_system(self.run_dir)
+        self.started = time.monotonic()
+        self.waiter = -1
+        self.training: int | None = None
+        self.recorder: Recorder | None = None
+        self._kill_at: float | None = None
+        self._terminated = False
+        self._run_ended_at: float | None = None
+
+    def run(self) -> None:
+        """Start, watch, record, seal."""
+        become_subreaper()
+        wake = _wake_on_child()
+        self._take_signals()
+        # Before the lock is taken: a fork would share it, and it would outlive us.
+        self.waiter = fork_waiter(self._order())
+        self._try_lock()
+        if self.launch["terminal"] >= 0:
+            os.close(self.launch["terminal"])
+        self._touch_heartbeat()
+        self._watch(wake)
+        self._finish()
+
+    def _order(self) -> Order:
+        return Order(
+            argv=self.launch["argv"],
+            environ=os.environ,
+            directory=self.launch["directory"],
+            run_dir=self.run_dir,
+            paths=self.record.paths_of_operation,
+            journal="delete" if self.network else "wal",
+            terminal=self.launch["terminal"],
+            poke=self.poke,
+        )
+
+    # Watching -----------------------------------------------------------------------------
+
+    def _watch(self, wake: int) -> None:
+        next_beat = time.monotonic() + HEARTBEAT_S
+        while not self._ended():
+            select.select([wake], [], [], TICK_S)
+            _drain(wake)
+            self._reap()
+            self._enforce_stop()
+            if time.monotonic() >= next_beat:
+                next_beat += HEARTBEAT_S
+                self._touch_heartbeat()
+            self._collect()
+
+    def _ended(self) -> bool:
+        """Return whether the end is written, or nobody is left who could write it."""
+        if self.record.paths_of_operation.exit.exists():
+            return True
+        if self.waiter >= 0:
+            return False
+        # Without started.json the waiter died before it started anything.
+        return self.training is None
+
+    def _reap(self) -> None:
+        """Collect the waiter's end; if it died before the training did, wait in its place."""
+        if self.waiter >= 0 and _wait_status(self.waiter) is not None:
+            self.waiter = -1
+            started = self.record.started_fact() or {}
+            training = started.get("training")
+            pid = training.get("pid") if isinstance(training, dict) else None
+            self.training = pid if isinstance(pid, int) else None
+        if self.waiter < 0 and self.training is not None:
+            self._wait_in_its_place(self.training)
+        self._reap_orphans()
+
+    def _reap_orphans(self) -> None:
+        """Let go of ended daemons that came to us, unless a child of our own may be among them."""
+        if self.recorder is None or self.recorder.has_children():
+            return
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None or ended.si_pid in (self.waiter, self.training):
+                return
+            os.waitpid(ended.si_pid, 0)
+
+    def _wait_in_its_place(self, training: int) -> None:
+        if self.record.paths_of_operation.exit.exists():
+            self.training = None
+            return
+        status = _wait_status(training)
+        if status is not None:
+            self.training = None
+            if status != _NOT_OURS:
+                paths = self.record.paths_of_operation
+                self._quietly(
+                    write_fact, paths.exit, exit_record(paths, status, self.started, "supervisor")
+                )
+            poke(self.poke)
+
+    def _end_with_run(self) -> None:
+        """Stop a looping evaluation some seconds after the training it looks at has ended."""
+        if not self.record.manifest.get("ends_with_run") or self._kill_at is not None:
+            return
+        if self._run_ended_at is None and Run(self.run_dir).status.ended:
+            self._run_ended_at = time.monotonic()
+        if self._run_ended_at is not None and (
+            time.monotonic() - self._run_ended_at >= RUN_ENDED_GRACE_S
+        ):
+            processes = Processes(self.record, self.uid)
+            request_stop(
+                self.record, processes, signal.SIGTERM, grace_s=RUN_ENDED_GRACE_S, reason=RUN_ENDED
+            )
+
+    def _enforce_stop(self) -> None:
+        self._end_with_run()
+        if self._terminated:
+            self._terminated = False
+            processes = Processes(self.record, self.uid)
+            request_stop(self.record, processes, signal.SIGTERM, grace_s=SHORT_GRACE_S)
+        if self._kill_at is None:
+            request = read_fact(self.record.paths_of_operation.stop)
+            if request is None:
+                return
+            grace = request.get("grace_s")
+            grace_s = float(grace) if isinstance(grace, (int, float)) else SHORT_GRACE_S
+            self._kill_at = time.monotonic() + grace_s
+        if time.monotonic() >= self._kill_at:
+            left = kill_all(Processes(self.record, self.uid))
+            if left:
+                pids = ", ".join(str(process.pid) for process in left)
+                self.tell(f"processes {pids} could not be killed")
+            self._kill_at = time.monotonic() + 5
+
+    # Recording ----------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        if self.recorder is None:
+            from guildlite.execute.recorder import Recorder
+
+            self.recorder = Recorder(self)
+        self.recorder.tick()
+
+    def _finish(self) -> None:
+        """Record the end, seal, let go. The training has ended: nothing here may raise."""
+        self._kill_stopped_leftovers()
+        try:
+            self._collect()
+            if self.recorder is not None:
+                self.recorder.finish()
+        except Exception as error:
+            self.tell(f"the end was not recorded: {type(error).__name__}: {error}")
+        self.lock.release()
+        poke(self.poke)
+
+    def _kill_stopped_leftovers(self) -> None:
+        """After a stop, what the script left behind goes too; after a normal end it may live."""
+        if self.record.paths_of_operation.stop.exists():
+            kill_all(Processes(self.record, self.uid))
+
+    def tell(self, notice: str) -> None:
+        """Append a line to the run's errors.log, if that is possible."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        try:
+            with open(self.paths.errors, "a", encoding="utf-8", errors="replace") as file:
+                file.write(f"{when} {notice}\n")
+        except OSError:
+            pass
+
+    def try_lock(self) -> bool:
+        """Return whether this process is the writer of run.db, taking the lock if it is free."""
+        return self.lock.held or self._try_lock()
+
+    def _try_lock(self) -> bool:
+        try:
+            return self.lock.try_acquire()
+        except OSError:
+            return False
+
+    def _touch_heartbeat(self) -> None:
+        if self.lock.held:
+            self._quietly(self.paths.heartbeat.touch)
+
+    def _quietly(self, function: Any, *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except OSError as error:
+            self.tell(f"{function.__name__}: {error}")
+
+    def _take_signals(self) -> None:
+        def on_terminate(*_: object) -> None:
+            self._terminated = True
+
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, on_terminate)
+
+
+#: A wait status nobody has: the process is not our child, and nobody will learn how it ended.
+_NOT_OURS = -1
+
+
+def _wait_status(pid: int) -> int | None:
+    """Return how a child ended, None while it runs, `_NOT_OURS` when it is no child of ours."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return _NOT_OURS
+    return status if ended else None
+
+
+def _wake_on_child() -> int:
+    """Return a descriptor that becomes readable when a child ends or a signal comes."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 512):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def site_path(path: Sequence[str]) -> list[str]:
+    """Return an import path without the working directory, for a supervisor to inherit."""
+    return [os.path.abspath(entry) for entry in path if entry]

@@ -1,0 +1,219 @@
+"""What the pages show, as JSON under /api/v1 with the same names and the same words in the query.
+
+A value that is not finite is null, since JSON has no such numbers; `nan` and `infinite` of a
+summary and `non_finite` of a series say what is behind a null. Times of points, lines and
+summaries are ms since the epoch, all others seconds. Errors are `{"error": message, "hint": ...}`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+import guildlite
+from guildlite.http import RequestError, Tokens
+from guildlite.runs import Run
+from guildlite.series import Point
+from guildlite.web import cards, charts, files, rundata
+from guildlite.web.listing import Listing, RunRow, RunTable
+from guildlite.web.workspace import Workspace
+
+#: Widest chart that is answered; two points a pixel.
+MOST_PIXELS = 20_000
+#: Runs in one request for series.
+MOST_RUNS = 100
+
+Text = Annotated[str, Query(max_length=4000)]
+Page = Annotated[int, Query(ge=1, le=10**9)]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesData:
+    """One run's series for a chart of some width. `sampled` says that not every point is here.
+
+    `x` are steps, `y` values, `time` ms or null; `non_finite` has step and value, as a word, of the
+    points that are not finite.
+    """
+
+    run: str
+    tag: str
+    n: int
+    min: float | None
+    max: float | None
+    last: float | None
+    x: list[int]
+    y: list[float]
+    time: list[int | None]
+    non_finite: list[tuple[int, str]]
+    sampled: bool
+
+
+class JSON(Response):
+    """Any of our plain data as JSON; see the module for how numbers are told."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(plain(content), allow_nan=False, separators=(",", ":")).encode()
+
+
+def plain(value: Any) -> Any:
+    """Return data as what JSON can say: dataclasses and named tuples as objects, NaN as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value
+
+
+def make_router(workspace: Workspace, listing: Listing, tokens: Tokens | None) -> APIRouter:
+    """Return the routes under /api/v1."""
+    api = APIRouter(prefix="/api/v1", default_response_class=JSON)
+    _add_server(api, workspace, tokens)
+    _add_runs(api, workspace, listing)
+    _add_sections(api, workspace)
+    _add_series(api, workspace)
+    return api
+
+
+def _add_server(api: APIRouter, workspace: Workspace, tokens: Tokens | None) -> None:
+    @api.get("/health", summary="Whether this is a viewer, and of what")
+    def health() -> JSON:
+        return JSON(
+            {
+                "status": "ok",
+                "server": "guildlite viewer",
+                "version": guildlite.__version__,
+                "project": workspace.name,
+                "directory": str(workspace.directory),
+            }
+        )
+
+    @api.post("/code", summary="A one-time code for the address `/?token=CODE`")
+    def code() -> JSON:
+        return JSON({"code": tokens.issue_code() if tokens else None})
+
+    @api.get("/project", summary="The project file, with everything filled in")
+    def project() -> JSON:
+        found = workspace.project
+        if found is None:
+            raise RequestError("there is no project file", status=404, hint="`gl init` writes one")
+        return JSON({"name": found.name, "description": found.description, **found.resolved()})
+
+
+def _add_runs(api: APIRouter, workspace: Workspace, listing: Listing) -> None:
+    @api.get("/runs", summary="The run table", response_model=RunTable)
+    def runs(q: Text = "", sort: Text = "", page: Page = 1) -> JSON:
+        return JSON(listing.table(q.strip(), sort, page))
+
+    @api.get("/runs/latest", summary="The newest run", response_model=RunRow)
+    def latest() -> JSON:
+        return JSON(listing.row(workspace.latest()))
+
+    @api.get("/runs/{run_id}", summary="A run's overview")
+    def run(run_id: str) -> JSON:
+        found = _settled(workspace, run_id)
+        overview = rundata.read_overview(workspace, found)
+        row = plain(listing.row(found, list(workspace.metrics)))
+        return JSON({**row, **plain(overview), "uid": found.uid, "project": found.project})
+
+
+def _add_sections(api: APIRouter, workspace: Workspace) -> None:
+    def page_of_cards(run_id: str, tags: str, page: int, system: bool) -> JSON:
+        with _settled(workspace, run_id).read() as reader:
+            charts_of_view = workspace.view.charts
+            found = cards.read_cards(reader, charts_of_view, system=system, tags=tags, page=page)
+        if found.problem:
+            raise RequestError(f"`tags` is no regular expression: {found.problem}", field="tags")
+        return JSON(found)
+
+    @api.get("/runs/{run_id}/scalars", summary="A page of the script's own series, as charts")
+    def scalars(run_id: str, tags: Text = "", page: Page = 1) -> JSON:
+        return page_of_cards(run_id, tags.strip(), page, system=False)
+
+    @api.get("/runs/{run_id}/system", summary="A page of the series measured from outside")
+    def system(run_id: str, tags: Text = "", page: Page = 1) -> JSON:
+        return page_of_cards(run_id, tags.strip(), page, system=True)
+
+    @api.get("/runs/{run_id}/output", summary="A page of output; the last without `page`")
+    def output(
+        run_id: str,
+        stream: Text = "",
+        q: Text = "",
+        op: Text | None = None,
+        page: Annotated[int | None, Query(ge=1)] = None,
+    ) -> JSON:
+        found = _settled(workspace, run_id)
+        return JSON(rundata.read_output(found, stream=stream, query=q, operation=op, page=page))
+
+    @api.get("/runs/{run_id}/files", summary="One folder of the run directory")
+    def folder(run_id: str, dir: Text = "") -> JSON:
+        return JSON(files.list_folder(workspace.get(run_id).path, dir.strip("/")))
+
+    @api.get(
+        "/runs/{run_id}/source", summary="The source files kept at the start, one of them open"
+    )
+    def source(run_id: str, file: Text = "") -> JSON:
+        return JSON(rundata.read_source(workspace.get(run_id), file))
+
+
+def _add_series(api: APIRouter, workspace: Workspace) -> None:
+    @api.get("/series", summary="Series for a chart `px` pixels wide, spikes kept")
+    def series(
+        run: Annotated[str, Query(description="ids of runs, with commas between", max_length=8000)],
+        tag: Text,
+        px: Annotated[int, Query(ge=10, le=MOST_PIXELS)] = 800,
+    ) -> JSON:
+        ids = list(dict.fromkeys(run.split(",")))
+        if len(ids) > MOST_RUNS:
+            raise RequestError("too many runs in one request", expected=f"at most {MOST_RUNS}")
+        runs = workspace.runs()
+        found = [_series(workspace.get(run_id, runs), tag, px) for run_id in ids]
+        return JSON({"series": [asdict(each) for each in found if each is not None]})
+
+
+def _settled(workspace: Workspace, run_id: str) -> Run:
+    run = workspace.get(run_id)
+    workspace.settled([run])
+    return run
+
+
+def _series(run: Run, tag: str, px: int) -> SeriesData | None:
+    """Return a series of a run; None when it has none of that name. Raises RunUnreadable."""
+    with run.read() as reader:
+        summary = reader.summary(tag)
+        if summary is None or summary.kind != "scalar":
+            return None
+        points = cards.read_points(reader, summary, max(cards.WHOLE_POINTS, 2 * px))
+    kept: list[Point] = [point for part in charts.thin(points, 2 * px) for point in part]
+    return SeriesData(
+        run=run.id,
+        tag=tag,
+        n=summary.count,
+        min=summary.min,
+        max=summary.max,
+        last=summary.last,
+        x=[point.step for point in kept],
+        y=[point.value for point in kept],
+        time=[point.time for point in kept],
+        non_finite=[
+            (point.step, _word(point.value)) for point in points if not math.isfinite(point.value)
+        ],
+        sampled=len(kept) < summary.count - summary.nan - summary.infinite,
+    )
+
+
+def _word(value: float) -> str:
+    return "nan" if value != value else "inf" if value > 0 else "-inf"

@@ -1,0 +1,70 @@
+"""The viewer as one ASGI application: pages, API and static files behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+import guildlite
+from guildlite.http import Guard, Tokens, install_error_handlers
+from guildlite.project import Project
+from guildlite.web.api import make_router
+from guildlite.web.listing import Listing
+from guildlite.web.pages import Pages
+from guildlite.web.workspace import Settle, Workspace
+
+_STATIC = {
+    "page.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+
+
+def create_app(
+    directory: Path,
+    project: Project | None,
+    *,
+    bind_host: str = "127.0.0.1",
+    tokens: Tokens | None = None,
+    settle: Settle | None = None,
+) -> Guard:
+    """Return the viewer of the runs of `project`, or of ./runs below `directory` without one.
+
+    `settle` is called with the runs a request is about, to finish those that ended unseen; without
+    it no file is ever written. Beyond loopback `tokens` are demanded.
+    """
+    workspace = Workspace(directory, project, settle=settle)
+    listing = Listing(workspace)
+    pages = Pages(workspace, listing)
+    app = FastAPI(
+        title="guildlite viewer",
+        version=guildlite.__version__,
+        # The stock pages load their scripts from another site.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    install_error_handlers(app, page=pages.error)
+    app.include_router(make_router(workspace, listing, tokens))
+    pages.install(app)
+    folder = files("guildlite.web") / "static"
+    for name, media_type in _STATIC.items():
+        asset = _constant((folder / name).read_bytes(), media_type)
+        app.add_route(f"/static/{name}", asset, methods=["GET"])
+    return Guard(
+        app,
+        bind_host=bind_host,
+        tokens=tokens,
+        sign_in="open the link that `gl view` printed; `gl view` prints a new one when asked again",
+    )
+
+
+def _constant(body: bytes, media_type: str) -> Callable[[Request], Response]:
+    def route(request: Request) -> Response:
+        return Response(body, media_type=media_type, headers={"cache-control": "no-cache"})
+
+    return route

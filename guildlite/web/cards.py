@@ -1,0 +1,203 @@
+"""Which charts a run's series make: the project's own first, then one card a series, in groups.
+
+A card is what a page draws as a chart, or as a plain number while its series has one point.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from guildlite.project import Chart
+from guildlite.runs import RunReader
+from guildlite.series import Point, Summary
+from guildlite.web.charts import Line
+from guildlite.web.numbers import is_system, unit_of
+from guildlite.web.workspace import natural
+
+#: Charts on one page; beyond it a page is slow to make, to load and to look at.
+CARDS_PER_PAGE = 60
+#: Lines on one card.
+MOST_LINES = 18
+#: Up to this many points a line is read whole, with its gaps; beyond, run.db gives the extremes.
+WHOLE_POINTS = 5000
+MAX_REGEX = 200
+
+# What is looked at together: group, title, pattern of the key without an operation's name.
+_TOGETHER = (
+    Chart("Cores", r"sys/cpu\d+/util"),
+    Chart("Memory", r"sys/mem/(used|available)"),
+    Chart("Disk", r"sys/disk/(read|write)"),
+    Chart("Network", r"sys/net/(sent|received)"),
+    Chart("Files", r"op/io/(read|write)"),
+    Chart("GPU utilisation", r"gpu\d*/util"),
+    Chart("GPU memory", r"gpu\d*/mem/util"),
+)
+_FAMILIES = {"op": "Process tree", "sys": "This machine", "gpu": "GPU"}
+_SYSTEM_PART = re.compile(r"(?:([^/]+)/)?((sys|op|gpu)\d*/.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A card before its points are read."""
+
+    group: str
+    title: str
+    series: list[Summary]
+    left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One chart. `thinned` says that not every point was read; `non_finite` of those are unseen."""
+
+    title: str
+    unit: str
+    in_seconds: bool
+    series: list[Summary]
+    lines: list[Line]
+    thinned: bool
+    left_out: int
+
+    @property
+    def single(self) -> bool:
+        """Whether every series has one point, which is a number rather than a curve."""
+        return all(summary.count == 1 for summary in self.series)
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """One page of cards by group, and what the whole would be. `problem` says the regex is bad."""
+
+    groups: list[tuple[str, list[Card]]]
+    tags: str
+    problem: str | None
+    series: int
+    shown: int
+    page: int
+    pages: int
+    others: list[Summary] = field(default_factory=list)
+
+
+def read_cards(
+    reader: RunReader, charts: Iterable[Chart], *, system: bool, tags: str = "", page: int = 1
+) -> Cards:
+    """Return one page of a run's cards: the script's own series, or those we measured.
+
+    `tags` is a regular expression searched for in the keys; a bad one filters nothing.
+    """
+    everything = reader.summaries()
+    scalars = [s for s in everything if s.kind == "scalar" and is_system(s.key) == system]
+    wanted, problem = filter_keys(scalars, tags)
+    plans = plan_system(wanted) if system else plan_metrics(wanted, charts)
+    pages = max(1, -(-len(plans) // CARDS_PER_PAGE))
+    page = min(max(1, page), pages)
+    groups: dict[str, list[Card]] = {}
+    for plan in plans[(page - 1) * CARDS_PER_PAGE : page * CARDS_PER_PAGE]:
+        groups.setdefault(plan.group, []).append(_read_card(reader, plan, system))
+    return Cards(
+        groups=list(groups.items()),
+        tags=tags,
+        problem=problem,
+        series=len(scalars),
+        shown=len(wanted),
+        page=page,
+        pages=pages,
+        others=[] if system else [s for s in everything if s.kind != "scalar"],
+    )
+
+
+def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | None]:
+    """Return the series with a match of the regex in their key, and what is wrong with it."""
+    if not tags:
+        return series, None
+    if len(tags) > MAX_REGEX:
+        return series, f"longer than {MAX_REGEX} characters"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pattern = re.compile(tags)
+    except (re.error, OverflowError, RecursionError) as error:
+        return series, str(error)
+    return [summary for summary in series if pattern.search(summary.key)], None
+
+
+def plan_metrics(series: Sequence[Summary], charts: Iterable[Chart]) -> list[Plan]:
+    """Return the project's charts, then one for each other series by first part of its key."""
+    plans = []
+    taken: set[str] = set()
+    for chart in charts:
+        found = [summary for summary in series if re.fullmatch(chart.series, summary.key)]
+        if found:
+            plans.append(_plan("", chart.title, found))
+            taken.update(summary.key for summary in found)
+    groups: dict[str, list[Summary]] = {}
+    for summary in series:
+        if summary.key not in taken:
+            head, slash, _ = summary.key.partition("/")
+            groups.setdefault(head if slash else "", []).append(summary)
+    for group in sorted(groups, key=lambda name: (not name, natural(name))):
+        members = sorted(groups[group], key=lambda summary: natural(summary.key))
+        plans += [_plan(group or "other", summary.key, [summary]) for summary in members]
+    return plans
+
+
+def plan_system(series: Sequence[Summary]) -> list[Plan]:
+    """Return the charts of system series: by operation, then process tree, machine, each GPU."""
+    groups: dict[tuple[str, str], dict[str, list[Summary]]] = {}
+    for summary in series:
+        match = _SYSTEM_PART.fullmatch(summary.key)
+        if match is None:
+            continue
+        operation, name, family = match[1] or "", match[2], match[3]
+        chart = next((c for c in _TOGETHER if re.fullmatch(c.series, name)), None)
+        title = chart.title if chart else summary.key
+        groups.setdefault((operation, family), {}).setdefault(title, []).append(summary)
+    order = list(_FAMILIES)
+    plans = []
+    for operation, family in sorted(groups, key=lambda at: (natural(at[0]), order.index(at[1]))):
+        title = _FAMILIES[family]
+        name = f"{operation}: {title[0].lower() + title[1:]}" if operation else title
+        cards = groups[operation, family].items()
+        plans += [_plan(name, title, sorted(found, key=lambda s: natural(s.key)))
+                  for title, found in cards]  # fmt: skip
+    return plans
+
+
+def _plan(group: str, title: str, series: list[Summary]) -> Plan:
+    return Plan(group, title, series[:MOST_LINES], max(0, len(series) - MOST_LINES))
+
+
+def _read_card(reader: RunReader, plan: Plan, system: bool) -> Card:
+    lines = [
+        Line(summary.key, read_points(reader, summary), slot)
+        for slot, summary in enumerate(plan.series)
+    ]
+    return Card(
+        title=plan.title,
+        unit=unit_of(plan.series[0].key),
+        in_seconds=system,
+        series=plan.series,
+        lines=lines,
+        thinned=any(summary.count > WHOLE_POINTS for summary in plan.series),
+        left_out=plan.left_out,
+    )
+
+
+def read_points(reader: RunReader, summary: Summary, most: int = WHOLE_POINTS) -> list[Point]:
+    """Return a series' points, all of them with NaN up to `most`, else its extremes and ends."""
+    return reader.chart(summary.key, most)
+
+
+def table_of(lines: Sequence[Line], rows: int = 12) -> list[tuple[int, list[float | None]]]:
+    """Return (step, value of each line) for evenly chosen steps, first and last among them.
+
+    A step that comes twice, as after a resumed training, shows its last value; None is no value.
+    """
+    by_step = [{point.step: point.value for point in line.points} for line in lines]
+    steps = sorted({step for values in by_step for step in values})
+    if len(steps) > rows:
+        steps = [steps[index * (len(steps) - 1) // (rows - 1)] for index in range(rows)]
+    return [(step, [values.get(step) for values in by_step]) for step in steps]

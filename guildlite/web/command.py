@@ -1,0 +1,129 @@
+"""`gl view`: one viewer for each project, started or found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guildlite.errors import UsageError
+from guildlite.platform import ProcessIdentity
+from guildlite.web.state import Running, find_running, forget_running, write_running
+
+if TYPE_CHECKING:
+    from guildlite.http import Tokens
+    from guildlite.web.workspace import Settle
+
+#: Exit status after Ctrl-C.
+INTERRUPTED = 130
+#: Environment variable with the secret scripts use; without it each start makes its own.
+TOKEN_VARIABLE = "GL_TOKEN"
+MIN_TOKEN = 16
+
+
+def serve_viewer(
+    project_dir: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 6333,
+    read_only: bool = False,
+    open_browser: bool = True,
+    out: Callable[[str], None],
+) -> int:
+    """Show the runs of the project around `project_dir` until a signal; return the exit status.
+
+    Where a viewer of the same project is running already, its address is printed, opened, and 0
+    returned at once. Without a project file the runs in `./runs` are shown.
+
+    host: where to listen; every address, loopback too, demands the token.
+    port: 0 takes any free one.
+    read_only: nothing is changed, not even a run finished that ended unseen.
+    open_browser: done only where there is a screen.
+    out: gets each line for people.
+
+    The printed address holds a code that works once and becomes a cookie. A script sends
+    `Authorization: Bearer SECRET`: the secret is the one in the environment variable GL_TOKEN (16
+    characters at least) or a new one at each start.
+
+    Returns 0 after SIGTERM, 130 after Ctrl-C. Raises GuildliteError with a message for people for a
+    bad project file, address or port.
+    """
+    from guildlite.project import find_project
+
+    project = find_project(project_dir)
+    directory = project.dir if project else Path(os.path.abspath(project_dir))
+    running = find_running(directory)
+    code = running.request_code() if running else None
+    if running is not None and code is not None:
+        out(f"{directory} is being viewed at {running.url}/?token={code}")
+        if open_browser:
+            _open_browser(f"{running.url}/?token={running.request_code() or ''}")
+        return 0
+
+    from guildlite.http import HttpServer, base_url, listen
+    from guildlite.web.app import create_app
+
+    with listen(host, port) as sock:
+        tokens = _tokens()
+        settle = None if read_only else _settle()
+        app = create_app(directory, project, bind_host=host, tokens=tokens, settle=settle)
+        server = HttpServer(app, sock, grace_s=2)
+        url = base_url(host, server.port)
+
+        def announce() -> None:
+            process = ProcessIdentity.of(os.getpid())
+            reach = _reachable(host)
+            write_running(Running(str(directory), url, reach, server.port, tokens.secret, process))
+            name = project.name if project else directory.name
+            out(f"viewing {name} at {url}/?token={tokens.issue_code()}")
+            out("Ctrl-C stops")
+            if open_browser:
+                _open_browser(f"{url}/?token={tokens.issue_code()}")
+
+        try:
+            ended_by = server.run(announce)
+        finally:
+            forget_running(directory)
+    return INTERRUPTED if ended_by == signal.SIGINT else 0
+
+
+def _tokens() -> Tokens:
+    from guildlite.http import Tokens
+
+    given = os.environ.get(TOKEN_VARIABLE)
+    if given is not None and (len(given) < MIN_TOKEN or not given.isascii()):
+        raise UsageError(
+            f"`{TOKEN_VARIABLE}` is too short to keep others out",
+            hint=f"give {MIN_TOKEN} or more letters and digits, or unset it",
+        )
+    return Tokens(given)
+
+
+def _settle() -> Settle:
+    from guildlite.execute.catchup import settle
+
+    return settle
+
+
+def _reachable(host: str) -> str:
+    """Return the address at which this machine reaches a server bound to `host`."""
+    from guildlite.http import WILDCARD
+
+    if host not in WILDCARD:
+        return host
+    return "::1" if host == "::" else "127.0.0.1"
+
+
+def _open_browser(url: str) -> None:
+    """Open a browser where there is a screen, without waiting; in a terminal none is opened."""
+    screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if os.environ.get("SSH_CONNECTION") or not (screen or sys.platform in ("darwin", "win32")):
+        return
+    import webbrowser
+
+    # Some browsers return only when they are closed.
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()

@@ -1,0 +1,296 @@
+"""The HTML pages: one URL each, complete without a script.
+
+A page's whole state is in its address. While a shown run is running the page asks the browser to
+load it again every few seconds (`live=0` pauses that), and stops when the run has ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from guildlite.errors import RunUnreadable
+from guildlite.runs import Run
+from guildlite.web import ansi, cards, charts, files, numbers, rundata
+from guildlite.web.listing import Listing
+from guildlite.web.workspace import Workspace, is_live
+
+SECTIONS = (
+    ("", "Overview"),
+    ("scalars", "Metrics"),
+    ("system", "System"),
+    ("output", "Output"),
+    ("files", "Files"),
+    ("source", "Source"),
+)
+#: Runs in the list that leads from one run's page to another's.
+_MOST_PICKED = 12
+
+
+@dataclass(frozen=True)
+class _Here:
+    """The run a page is about, its row, and the newest runs to go to from here."""
+
+    run: Run
+    row: Any
+    newest: list[Run]
+
+
+class Pages:
+    """Renders the pages of one workspace; handlers run in worker threads and share nothing else."""
+
+    def __init__(self, workspace: Workspace, listing: Listing) -> None:
+        self.workspace = workspace
+        self.listing = listing
+        self._templates = _environment()
+
+    def install(self, app: Starlette) -> None:
+        """Add the routes of all pages."""
+        routes: dict[str, Callable[[Request], Response]] = {
+            "/": self.home,
+            "/runs": self.runs,
+            "/runs/latest": self.latest,
+            "/runs/{run_id}": self.overview,
+            "/runs/{run_id}/scalars": self.scalars,
+            "/runs/{run_id}/system": self.system,
+            "/runs/{run_id}/output": self.output,
+            "/runs/{run_id}/files": self.files,
+            "/runs/{run_id}/files/{path:path}": self.file,
+            "/runs/{run_id}/source": self.source,
+        }
+        for path, endpoint in routes.items():
+            app.add_route(path, endpoint, methods=["GET"])
+
+    # Runs
+
+    def home(self, request: Request) -> Response:
+        return RedirectResponse("/runs", status_code=303)
+
+    def latest(self, request: Request) -> Response:
+        return RedirectResponse(run_url(self.workspace.latest().id), status_code=303)
+
+    def runs(self, request: Request) -> Response:
+        query = request.query_params
+        table = self.listing.table(
+            query.get("q", "").strip()[:1000],
+            query.get("sort", ""),
+            _number(query.get("page")) or 1,
+        )
+        # Someone who filters may be typing: their page stays as it is.
+        return self._render(request, "runs.html", live=table.live and not table.query, table=table)
+
+    # One run
+
+    def overview(self, request: Request) -> Response:
+        here = self._here(request)
+        overview = rundata.read_overview(self.workspace, here.run)
+        return self._run_page(request, "overview.html", "", here, overview=overview)
+
+    def scalars(self, request: Request) -> Response:
+        return self._cards(request, "scalars")
+
+    def system(self, request: Request) -> Response:
+        return self._cards(request, "system")
+
+    def _cards(self, request: Request, section: str) -> Response:
+        here = self._here(request)
+        try:
+            with here.run.read() as reader:
+                page = cards.read_cards(
+                    reader,
+                    self.workspace.view.charts,
+                    system=section == "system",
+                    tags=request.query_params.get("tags", "").strip(),
+                    page=_number(request.query_params.get("page")) or 1,
+                )
+        except RunUnreadable as error:
+            return self._trouble(request, section, here, error)
+        return self._run_page(
+            request, "scalars.html", section, here, filtered=bool(page.tags), cards=page
+        )
+
+    def output(self, request: Request) -> Response:
+        here = self._here(request)
+        query = request.query_params
+        try:
+            page = rundata.read_output(
+                here.run,
+                stream=query.get("stream", ""),
+                query=query.get("q", "")[:1000],
+                operation=query.get("op") if query.get("op") != "all" else None,
+                page=_number(query.get("page")),
+            )
+        except RunUnreadable as error:
+            return self._trouble(request, "output", here, error)
+        filtered = bool(page.query) or page.page < page.pages
+        return self._run_page(
+            request, "output.html", "output", here, filtered=filtered, output=page
+        )
+
+    def files(self, request: Request) -> Response:
+        here = self._here(request)
+        folder = files.list_folder(here.run.path, request.query_params.get("dir", "").strip("/"))
+        return self._run_page(request, "files.html", "files", here, folder=folder)
+
+    def file(self, request: Request) -> Response:
+        run = self.workspace.get(request.path_params["run_id"])
+        path = request.path_params["path"]
+        opened = files.open_inside(run.path, path)
+        return files.FileResponse(opened, path.rpartition("/")[2], request.headers)
+
+    def source(self, request: Request) -> Response:
+        here = self._here(request)
+        page = rundata.read_source(here.run, request.query_params.get("file", ""))
+        # What was kept at the start does not change while the run goes on.
+        return self._run_page(request, "source.html", "source", here, filtered=True, source=page)
+
+    # Around the pages
+
+    def error(self, request: Request, status: int, body: Mapping[str, object]) -> Response | None:
+        """Return the page of an error; None for who did not ask for HTML."""
+        api = request.url.path.startswith("/api/")
+        if api or "text/html" not in request.headers.get("accept", ""):
+            return None
+        return self._render(request, "error.html", status=status, problem=body)
+
+    def _here(self, request: Request) -> _Here:
+        runs = self.workspace.runs()
+        run = self.workspace.get(request.path_params["run_id"], runs)
+        self.workspace.settled([run])
+        return _Here(run, self.listing.row(run), runs[:_MOST_PICKED])
+
+    def _trouble(
+        self, request: Request, section: str, here: _Here, error: RunUnreadable
+    ) -> Response:
+        live = is_live(here.run)
+        return self._run_page(
+            request, "trouble.html", section, here, status=200 if live else 422, problem=error
+        )
+
+    def _run_page(
+        self,
+        request: Request,
+        template: str,
+        section: str,
+        here: _Here,
+        *,
+        filtered: bool = False,
+        status: int = 200,
+        **values: object,
+    ) -> Response:
+        return self._render(
+            request,
+            template,
+            status=status,
+            live=here.row.live and not filtered,
+            here=here,
+            row=here.row,
+            section=section,
+            sections=SECTIONS,
+            base=run_url(here.run.id),
+            **values,
+        )
+
+    def _render(
+        self,
+        request: Request,
+        template: str,
+        *,
+        status: int = 200,
+        live: bool = False,
+        **values: object,
+    ) -> Response:
+        paused = request.query_params.get("live") == "0"
+
+        def url(**changes: object) -> str:
+            """Return this page's address with some of its words changed; None removes one."""
+            words = {**request.query_params, **changes}
+            query = urlencode({name: value for name, value in words.items() if value is not None})
+            path = quote(request.scope["path"])
+            return f"{path}?{query}" if query else path
+
+        html = self._templates.get_template(template).render(
+            workspace=self.workspace,
+            status=status,
+            live=live,
+            paused=paused,
+            refresh_s=self.workspace.interval_s if live and not paused else None,
+            url=url,
+            **values,
+        )
+        # A page shows what is true now; the back button may show it again without asking.
+        return HTMLResponse(html, status_code=status, headers={"cache-control": "no-cache"})
+
+
+def run_url(run_id: str) -> str:
+    """Return the address of a run's overview."""
+    return f"/runs/{quote(os.fsencode(run_id), safe='')}"
+
+
+def file_url(run_id: str, path: str) -> str:
+    """Return the address of a run's file."""
+    return f"{run_url(run_id)}/files/{quote(os.fsencode(path))}"
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 10 else None
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("guildlite.web"),
+        autoescape=True,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=numbers.format_number,
+        count=numbers.format_count,
+        bytes=numbers.format_bytes,
+        duration=numbers.format_duration,
+        moment=numbers.format_moment,
+        clock=numbers.format_clock,
+        iso=numbers.iso_moment,
+        listed=rundata.listed,
+        ansi=lambda text: Markup(ansi.to_html(text)),
+    )
+    environment.globals.update(
+        run_url=run_url,
+        file_url=file_url,
+        is_live=is_live,
+        is_text=files.is_text,
+        is_image=files.is_image,
+        unit_of=numbers.unit_of,
+        slot_class=charts.slot_class,
+        table_of=cards.table_of,
+        line_chart=_markup(charts.line_chart),
+        sparkline=_markup(charts.sparkline),
+        swatch=_markup(charts.swatch),
+    )
+    return environment
+
+
+def _finalize(value: object) -> object:
+    """Make controls and invisible characters of every text visible, in one place for all pages."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return ansi.visible(value)
+    return "" if value is None else value
+
+
+def _markup(function: Callable[..., str]) -> Callable[..., Markup]:
+    """Return the function with its SVG marked as such; it escapes the texts inside itself."""
+
+    def call(*args: Any, **kwargs: Any) -> Markup:
+        return Markup(function(*args, **kwargs))
+
+    return call

@@ -1,0 +1,507 @@
+"""Listing, showing, explaining and curating runs by command."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from commands import call
+from run_dirs import START, make_run
+
+from guildlite.cli.runs import parse_since
+from guildlite.cli.why import last_traceback
+from guildlite.errors import UsageError
+from guildlite.runs import Run, RunStore
+from guildlite.runs.db import RunDb
+from guildlite.runs.facts import write_fact
+from guildlite.series import OutputLine, Reading
+
+TRACEBACK = [
+    "warming up",
+    "Traceback (most recent call last):",
+    '  File "train.py", line 3, in <module>',
+    "    main()",
+    "ValueError: lr is \x1b[31mbad",
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    """A directory without a project file, in which the test stands, and its runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def three(store: RunStore) -> list[Run]:
+    """Three runs, newest first: a failed one, one of another model, a labelled one."""
+    series = {"train/loss": [1.0, 0.25, 0.5], "sys/cpu/util": [0.9]}
+    oldest = make_run(store, flags={"lr": "0.1", "epochs": "5"}, series=series, label="baseline")
+    middle = make_run(
+        store, "intro", flags={"lr": "0.5", "epochs": "5"}, started=START + 100, series=series
+    )
+    newest = make_run(store, flags={"lr": "0.01"}, started=START + 200, code=1, err=TRACEBACK)
+    return [newest, middle, oldest]
+
+
+# gl runs ----------------------------------------------------------------------------------------
+
+
+def test_the_list_is_newest_first_with_what_differs(three: list[Run]) -> None:
+    answer = call("runs")
+    assert (answer.status, answer.err) == (0, "")
+    head, *rows = [line.split() for line in answer.out.splitlines()]
+    assert head == [
+        "#",
+        "status",
+        "model",
+        "started",
+        "time",
+        "label",
+        "lr",
+        "epochs",
+        "train/loss",
+    ]
+    assert [row[:4] for row in rows] == [
+        ["1", "✗", "failed", "expert"],
+        ["2", "✓", "completed", "intro"],
+        ["3", "✓", "completed", "expert"],
+    ]
+    assert rows[2][-4:] == ["baseline", "0.1", "5", "0.5"]
+    assert "sys/cpu/util" not in answer.out
+
+
+def test_flags_that_are_all_alike_are_left_out(store: RunStore) -> None:
+    for index in range(2):
+        make_run(store, flags={"lr": str(index), "epochs": "5"}, started=START + index)
+    assert "epochs" not in call("runs").out
+
+
+def test_the_projects_metrics_in_the_projects_format(three: list[Run], tmp_path: Path) -> None:
+    (tmp_path / "project.yml").write_text(
+        "metrics:\n  train/loss: {format: '0.0%', primary: true}\n  sys/cpu/util: {}\n"
+    )
+    head, _, *rows = call("runs").out.splitlines()
+    assert head.split()[-1] == "train/loss"
+    assert [row.split()[-1] for row in rows] == ["50.0%", "50.0%"]
+
+
+def test_json_says_everything(three: list[Run]) -> None:
+    listed = call("runs", "--json").json
+    assert [each["id"] for each in listed] == [run.id for run in three]
+    assert listed[2] == {
+        "id": "20261120T174501Z-expert",
+        "uid": "uid-20261120T174501Z-expert",
+        "status": "completed",
+        "model": "expert",
+        "operation": "train",
+        "started": "2026-11-20T17:45:01.000Z",
+        "stopped": "2026-11-20T17:46:05.000Z",
+        "duration": 64.0,
+        "label": "baseline",
+        "note": "",
+        "marked": False,
+        "flags": {"lr": "0.1", "epochs": "5"},
+        "metrics": {"train/loss": 0.5},
+        "dir": str(three[2].path),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["intro"], [2]),
+        (["EXPERT"], [1, 3]),
+        (["expert", "base"], [3]),
+        (["174641"], [2]),
+        (["--model", "intro"], [2]),
+        (["--model", "int"], []),
+        (["--status", "failed"], [1]),
+        (["--status", "failed", "--status", "completed"], [1, 2, 3]),
+        (["--status", "running"], []),
+        (["-n", "2"], [1, 2]),
+        (["--since", "2026-11-19"], [1, 2, 3]),
+        (["--since", "2036-11-19"], []),
+    ],
+)
+def test_filters_keep_the_numbers_of_all_runs(
+    three: list[Run], words: list[str], numbers: list[int]
+) -> None:
+    answer = call("runs", *words)
+    assert answer.status == 0
+    assert [int(line.split()[0]) for line in answer.out.splitlines()[1:]] == numbers
+    ids = [three[number - 1].id for number in numbers]
+    assert [each["id"] for each in call("runs", "--json", *words).json] == ids
+
+
+def test_what_is_not_listed_is_said_on_stderr(three: list[Run]) -> None:
+    assert call("runs", "-n", "1").err == "1 of 3 runs; `gl runs --all` lists them all\n"
+    assert call("runs", "nothing") == (0, "", "none of 3 runs matches\n")
+
+
+def test_no_runs_is_no_error(store: RunStore) -> None:
+    assert call("runs") == (0, "", "no runs yet; `gl train` starts one\n")
+    assert call("runs", "--json") == (0, "[]\n", "")
+    assert call("runs", "--trash") == (0, "", "the trash is empty\n")
+
+
+@pytest.mark.parametrize("words", [["loss", "<", "0.1"], ["model=a"], ["a", "and", "b"]])
+def test_expressions_are_refused_not_taken_for_words(store: RunStore, words: list[str]) -> None:
+    answer = call("runs", *words)
+    assert answer.status == 2
+    assert answer.err.startswith(f"error: `{' '.join(words)}` is an expression")
+
+
+def test_one_bad_run_does_not_hide_the_others(three: list[Run]) -> None:
+    three[1].paths.manifest.write_text("{")
+    three[2].paths.db.write_bytes(b"not a database at all" * 100)
+    answer = call("runs")
+    assert answer.status == 0
+    assert [line.split()[2] for line in answer.out.splitlines()[1:]] == [
+        "failed",
+        "unreadable",
+        "completed",
+    ]
+    listed = call("runs", "--json").json
+    assert [each["status"] for each in listed] == ["failed", "unreadable", "completed"]
+    assert "error" in listed[1] and "error" not in listed[0]
+
+
+def test_nan_is_null_and_nothing_breaks_a_line(store: RunStore) -> None:
+    run = make_run(store, flags={"a\x1b[2J": "x\ny"}, series={"loss": [float("nan")]})
+    run.set_label("evil\u202elabel")
+    assert call("runs", "--json").json[0]["metrics"] == {"loss": None}
+    make_run(store, started=START + 1)
+    out = call("runs").out
+    assert out.isprintable() or out.replace("\n", "").isprintable()
+    assert len(out.splitlines()) == 3
+
+
+def test_a_terminal_is_never_overrun(three: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guildlite.cli.runs.terminal_width", lambda: 40)
+    assert max(len(line) for line in call("runs").out.splitlines()) <= 40
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("30s", 999_970.0),
+        ("30m", 998_200.0),
+        ("2h", 992_800.0),
+        ("2h ago", 992_800.0),
+        ("1.5d", 870_400.0),
+        ("1w", 395_200.0),
+        ("2026-11-20", time.mktime((2026, 11, 20, 0, 0, 0, 0, 0, -1))),
+        ("2026-11-20T17:45", time.mktime((2026, 11, 20, 17, 45, 0, 0, 0, -1))),
+        ("2026-11-20 17:45", time.mktime((2026, 11, 20, 17, 45, 0, 0, 0, -1))),
+    ],
+)
+def test_since(text: str, moment: float) -> None:
+    assert parse_since(text, 1_000_000.0) == moment
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2", "h", "-2h", "2026-13-40", ""])
+def test_since_refuses_what_is_no_time(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_since(text, 0.0)
+
+
+# gl show ----------------------------------------------------------------------------------------
+
+
+def test_a_page_worth_reading(store: RunStore) -> None:
+    run = make_run(
+        store,
+        flags={"lr": "0.1"},
+        series={"loss": [3.0, 1.0, 2.0], "sys/cpu/util": [0.5]},
+        attrs={"git.commit": "0123456789abcdef", "git.branch": "main", "git.dirty": "true"},
+        label="best",
+    )
+    (run.path / "model").mkdir()
+    (run.path / "model" / "m.onnx").write_bytes(b"x" * 2048)
+    run.paths.errors.write_text("disk was full for 3 s\n")
+    answer = call("show")
+    assert (answer.status, answer.err) == (0, "")
+    lines = [line.split() for line in answer.out.splitlines()]
+    assert lines[0] == [run.id]
+    for expected in (
+        "status ✓ completed",
+        "label best",
+        "operation expert:train",
+        "command python -u expert.py --title 'two words'",
+        "time 1m 04s",
+        f"directory runs/{run.id}",
+        "host tower",
+        "lr 0.1",
+        "loss 2 2 1 1 3 0 3",
+        "model/m.onnx 2.0 kB",
+        "disk was full for 3 s",
+    ):
+        assert expected.split() in lines, expected
+    assert "git        0123456789ab on main with changes" in answer.out
+    assert "sys/cpu/util" not in answer.out
+    assert "gl.d" not in answer.out
+
+
+def test_show_as_json(three: list[Run]) -> None:
+    data = call("show", "baseline", "--json").json
+    assert data["id"] == three[2].id
+    assert data["command"] == ["python", "-u", "expert.py", "--title", "two words"]
+    loss = next(each for each in data["series"] if each["key"] == "train/loss")
+    assert (loss["last"], loss["min"], loss["min_step"], loss["count"]) == (0.5, 0.25, 1, 3)
+    assert data["attributes"]["host"] == "tower"
+    assert data["operations"] == data["files"] == data["notices"] == []
+
+
+def test_show_names_how_a_run_failed(three: list[Run]) -> None:
+    assert "status     ✗ failed, exit status 1" in call("show", "1").out
+
+
+def test_show_lists_later_operations(three: list[Run]) -> None:
+    later = three[0].paths.operation("2-evaluate")
+    later.meta.mkdir(parents=True)
+    write_fact(later.manifest, {"operation": "evaluate", "created": START + 300})
+    write_fact(later.exit, {"time": START + 310, "duration_s": 9.0, "code": 0})
+    assert "2-evaluate  ✓ completed  9.0s" in call("show").out
+    assert [each["name"] for each in call("show", "--json").json["operations"]] == ["2-evaluate"]
+
+
+def test_an_unreadable_run_is_said_to_be_one(three: list[Run]) -> None:
+    three[0].paths.manifest.unlink()
+    answer = call("show")
+    assert answer.status == 1
+    assert answer.err.startswith(f"error: run `{three[0].id}` cannot be read: manifest.json")
+
+
+def test_a_damaged_database_leaves_the_rest_of_the_page(three: list[Run]) -> None:
+    three[2].paths.db.write_bytes(b"")
+    answer = call("show", "3")
+    assert answer.status == 0
+    assert "trouble" in answer.out and "epochs  5" in answer.out
+
+
+def test_unknown_runs_get_the_near_names(three: list[Run]) -> None:
+    assert call("show", "baselin") == (
+        1,
+        "",
+        "error: no run is called `baselin`\nhint: did you mean `baseline`?\n",
+    )
+
+
+def test_a_label_of_several_takes_the_newest_and_says_so(three: list[Run]) -> None:
+    three[1].set_label("baseline")
+    answer = call("show", "baseline")
+    assert answer.out.startswith(three[1].id)
+    assert answer.err == f"2 runs are labelled `baseline`; took the newest, {three[1].id}\n"
+
+
+# gl why -----------------------------------------------------------------------------------------
+
+
+def test_why_shows_the_end_of_the_traceback(three: list[Run]) -> None:
+    assert call("why").out == (
+        f"{three[0].id}  ✗ failed after 1m 04s\n"
+        "  exit status 1\n"
+        "traceback:\n"
+        "  Traceback (most recent call last):\n"
+        '    File "train.py", line 3, in <module>\n'
+        "      main()\n"
+        "  ValueError: lr is \\x1b[31mbad\n"
+    )
+
+
+def test_why_suspects_the_memory_only_with_evidence(store: RunStore) -> None:
+    make_run(store, code=None, signal=signal.SIGKILL)
+    bare = call("why").out
+    assert "killed by SIGKILL: nothing can catch it" in bare
+    assert "likely" not in bare
+    series = {"sys/mem/util": [0.5, 0.98], "op/mem/rss": [1e9, 8.2e9]}
+    make_run(store, code=None, signal=signal.SIGKILL, started=START + 1, series=series)
+    full = call("why").out
+    assert "the script last used 8.2 GB of memory" in full
+    assert "98% of the machine's memory was in use at the last look, so likely" in full
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("EOFError: EOF when reading a line", "gl train --tty"),
+        ("ModuleNotFoundError: No module named 'x'", "gl check"),
+        ("OSError: [Errno 28] No space left on device", "the disk is full"),
+    ],
+)
+def test_why_leads_on(store: RunStore, line: str, hint: str) -> None:
+    make_run(store, code=1, err=["Traceback (most recent call last):", "  x", line])
+    last = call("why").out.splitlines()[-1]
+    assert last.startswith("hint: ") and hint in last
+
+
+def test_why_of_a_lost_run_says_what_is_known(store: RunStore) -> None:
+    run = make_run(store, ended=False, out=["step 1", "step 2"])
+    for log, moment in ((run.paths.stdout, START + 5), (run.paths.stderr, START)):
+        os.utime(log, (moment, moment))
+    out = call("why").out
+    assert "? lost" in out
+    assert f"last sign of life {time.strftime('%F %T', time.localtime(START + 5))}" in out
+    assert out.endswith("last lines of stdout:\n  step 1\n  step 2\n")
+
+
+def test_why_of_a_good_run(three: list[Run]) -> None:
+    out = call("why", "3").out
+    assert "the script ended by itself, without an error" in out
+    assert "traceback" not in out
+
+
+def test_the_last_of_chained_tracebacks_is_taken_whole() -> None:
+    first = ["Traceback (most recent call last):", "  a", "KeyError: 1", ""]
+    last = ["Traceback (most recent call last):", "  b", "", "  c", "ValueError: 2"]
+    assert last_traceback([*first, "During handling:", *last, "after"]) == last
+    assert last_traceback(["nothing"]) == []
+
+
+# gl logs ----------------------------------------------------------------------------------------
+
+
+def test_logs_prints_lines_as_text(store: RunStore) -> None:
+    make_run(store, out=["\x1b[1mepoch\x1b[0m 1\tloss", "bell\x07"], err=["oops"])
+    assert call("logs") == (0, "epoch 1\tloss\nbell\\x07\noops\n", "")
+    assert call("logs", "--tail", "1").out == "oops\n"
+    assert call("logs", "--tail", "0").out == ""
+
+
+def test_raw_logs_are_the_bytes_on_their_streams(store: RunStore) -> None:
+    make_run(store, out=["\x1b[1mepoch", "1"], err=["oops"])
+    assert call("logs", "--raw") == (0, "\x1b[1mepoch\n1\n", "oops\n")
+
+
+def test_logs_of_a_later_operation(store: RunStore) -> None:
+    run = make_run(store, out=["train"])
+    later = run.paths.operation("2-evaluate")
+    later.meta.mkdir(parents=True)
+    later.stdout.write_bytes(b"acc\r")
+    with RunDb(run.paths.db) as db:
+        db.write([Reading(lines=[OutputLine(None, 1, "acc", "2-evaluate")])])
+    assert call("logs").out == "train\n"
+    assert call("logs", "--op", "evaluate").out == "acc\n"
+    assert call("logs", "--op", "2-evaluate").out == "acc\n"
+    assert call("logs", "--op", "evaluat").err.endswith("hint: did you mean `2-evaluate`?\n")
+
+
+def test_following_ends_with_the_run(store: RunStore) -> None:
+    run = make_run(store, out=["one"], ended=False, alive=True)
+
+    def go_on() -> None:
+        with RunDb(run.paths.db) as db:
+            db.write([Reading(lines=[OutputLine(None, 1, "two")])])
+        write_fact(run.paths.exit, {"time": START + 9, "duration_s": 9, "code": 0})
+
+    writer = threading.Timer(0.1, go_on)
+    writer.start()
+    try:
+        assert call("logs", "-f") == (0, "one\ntwo\n", "")
+    finally:
+        writer.join()
+
+
+def test_raw_and_tail_are_two_things(three: list[Run]) -> None:
+    assert call("logs", "--raw", "-n", "3").status == 2
+
+
+# Words and the trash ----------------------------------------------------------------------------
+
+
+def test_words_on_runs(three: list[Run]) -> None:
+    assert call("label", "1", "try again").err == f"labelled {three[0].id} `try again`\n"
+    assert call("note", "1", "diverged").status == 0
+    assert call("mark", "1-2").status == 0
+    first, second, third = call("runs", "--json").json
+    assert (first["label"], first["note"], first["marked"]) == ("try again", "diverged", True)
+    assert (second["marked"], third["marked"]) == (True, False)
+    assert "★ try again" in call("runs").out
+    for words in (["label", "1"], ["note", "1"], ["mark", "1", "2"]):
+        assert call(*words, "--clear").status == 0
+    first = call("runs", "--json").json[0]
+    assert (first["label"], first["note"], first["marked"]) == ("", "", False)
+
+
+def test_a_note_from_stdin(three: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("two\nlines\n"))
+    call("note", "latest", "-")
+    assert three[0].note == "two\nlines"
+
+
+@pytest.mark.parametrize("name", ["label", "note"])
+def test_text_or_clear(three: list[Run], name: str) -> None:
+    assert call(name, "1").err == (
+        f"error: `gl {name}` needs TEXT\nhint: `--clear` takes the {name} off\n"
+    )
+    assert call(name, "1", "x", "--clear").status == 2
+
+
+def test_rm_prints_the_line_that_restores(three: list[Run], store: RunStore) -> None:
+    answer = call("rm", "1", "3-")
+    assert (answer.status, answer.out) == (0, "")
+    said = answer.err.splitlines()
+    assert said[0] == "moved 2 runs to the trash; bring back with:"
+    assert [run.id for run in store.list()] == [three[1].id]
+    assert [each["id"] for each in call("runs", "--trash", "--json").json] == [
+        three[0].id,
+        three[2].id,
+    ]
+    assert call(*said[1].split()[1:]).status == 0
+    assert [run.id for run in store.list()] == [run.id for run in three]
+
+
+def test_rm_refuses_all_when_one_is_running(three: list[Run], store: RunStore) -> None:
+    running = make_run(store, started=START + 999, ended=False, alive=True)
+    answer = call("rm", "1-2")
+    assert answer.status == 1
+    assert answer.err == (
+        f"error: run `{running.id}` is running\nhint: stop it first: `gl stop {running.id}`\n"
+    )
+    assert len(store.list()) == 4
+
+
+def test_purge_asks_and_only_empties_the_trash(
+    three: list[Run], store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("purge") == (0, "", "the trash is empty\n")
+    call("rm", "2-3")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    refused = call("purge")
+    assert refused.status == 1
+    assert refused.err.endswith("delete 2 runs for good? [y/N] nothing deleted\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert call("purge").err.endswith(
+        "error: nobody is there to say yes\nhint: `gl purge --yes` does not ask\n"
+    )
+    assert len(store.trashed()) == 2
+    assert call("purge", "1", "--yes").err == "deleted 1 run for good\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert call("purge").status == 0
+    assert store.trashed() == []
+    assert [run.id for run in store.list()] == [three[0].id]
+
+
+def test_purge_does_not_know_runs_outside_the_trash(three: list[Run], store: RunStore) -> None:
+    call("rm", "3")
+    assert call("purge", three[0].id, "--yes").status == 1
+    assert call("purge", str(three[0].path), "--yes").status == 1
+    assert len(store.list()) == 2
+
+
+# Bare gl ----------------------------------------------------------------------------------------
+
+
+def test_bare_gl_says_where_one_stands(three: list[Run]) -> None:
+    lines = call().out.splitlines()
+    assert lines[1].split() == ["runs", "3", "runs"]
+    assert lines[2].split()[:4] == ["latest", three[0].id, "✗", "failed"]
+    commands = [line.strip().partition("  ")[0].strip() for line in lines]
+    assert commands[-3:] == ["gl runs", "gl why", "gl view"]
