@@ -10,9 +10,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from guildlite.errors import LaunchError, UsageError
 
@@ -35,8 +34,7 @@ class NotExecutable(LaunchError):
     exit_code = 126
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What to execute, with the project as working directory.
 
     `argv` holds the fixed arguments too; flags are appended to it. `script` is the Python file

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from guildlite.errors import FlagError, nearest
 
@@ -53,8 +52,7 @@ _SECRET_TAIL = r"[0-9]+|value|text|string|str|base64|b64"
 _WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+|[0-9]+"
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """An input value of an operation, as declared.
 
     `default` None means no value. `type` None means not declared; `kind` is what values are
@@ -266,7 +264,7 @@ def make_flag(name: str, spec: Mapping[str, Any]) -> Flag:
     if flaw:
         raise FlagError(flaw[1])
     choices = None if flag.choices is None else tuple(_converted(flag, c) for c in flag.choices)
-    return replace(flag, choices=choices, default=_checked(flag, flag.default))
+    return flag._replace(choices=choices, default=_checked(flag, flag.default))
 
 
 def find_flaw(flag: Flag) -> tuple[str, str] | None:
@@ -280,7 +278,7 @@ def find_flaw(flag: Flag) -> tuple[str, str] | None:
     if flag.min is not None and flag.max is not None and flag.min > flag.max:
         bounds = f"{format_value(flag.min)} is greater than `max` {format_value(flag.max)}"
         return "min", f"flag `{flag.name}`: `min` {bounds}"
-    bare = replace(flag, choices=None)
+    bare = flag._replace(choices=None)
     for choice in flag.choices or ():
         if message := _complaint(bare, choice):
             return "choices", message
@@ -355,8 +353,7 @@ def is_secret(flag: Flag | str) -> bool:
     return bool(words) and words[-1] in _SECRET_LAST
 
 
-@dataclass(frozen=True)
-class FlagValues:
+class FlagValues(NamedTuple):
     """The values of one launch, in project order; flags passed with `-F` follow.
 
     `origins` says of each name where its value is from: `default`, `profile NAME` or
@@ -575,7 +572,7 @@ def merge_script_flags(declared: Mapping[str, Flag], found: Mapping[str, Flag]) 
         merged[name] = flag
     for name, flag in found.items():
         if flag.name not in used:
-            merged[name] = replace(flag, declared=False, required=False)
+            merged[name] = flag._replace(declared=False, required=False)
     return merged
 
 
@@ -588,8 +585,7 @@ def _completed(flag: Flag, twin: Flag) -> Flag:
     arg = twin.arg if flag.arg is None and twin.arg else flag.arg
     if arg is None and twin.name != flag.name:
         arg = twin.name
-    return replace(
-        flag,
+    return flag._replace(
         type=kind,
         min=twin.min if flag.min is None else flag.min,
         max=twin.max if flag.max is None else flag.max,

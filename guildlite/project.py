@@ -14,9 +14,8 @@ import shlex
 import time
 import zlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from guildlite import __version__
 from guildlite.errors import GuildliteError, ProjectFileError, UsageError, did_you_mean
@@ -31,8 +30,7 @@ T = TypeVar("T")
 _RACY_NS = 2_000_000_000
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(NamedTuple):
     """A named thing that can be run.
 
     `command` is the `run` text split into words: script, module or program, then fixed arguments.
@@ -51,8 +49,7 @@ class Operation:
     description: str | None
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """Operations that belong together, with what `extends` took from other models filled in."""
 
     name: str
@@ -66,8 +63,7 @@ class Model:
     env: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Resource:
+class Resource(NamedTuple):
     """Something to prepare that is not a model."""
 
     name: str
@@ -75,8 +71,7 @@ class Resource:
     description: str | None
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A series that matters. `goal` is `min`, `max` or None; `format` as in `0.0%`."""
 
     key: str
@@ -85,16 +80,14 @@ class Metric:
     format: str | None
 
 
-@dataclass(frozen=True)
-class Chart:
+class Chart(NamedTuple):
     """A chart of all series whose whole key matches the regular expression `series`."""
 
     title: str
     series: str
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What the viewer shows first."""
 
     fields: tuple[str, ...]
@@ -102,8 +95,7 @@ class View:
     compare: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """A project file, checked. `data` is what it says as written; `dir` is the folder it is in."""
 
     name: str

@@ -12,7 +12,6 @@ float; NaN is allowed here and becomes NULL in run.db, infinities are kept. `ste
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
@@ -47,7 +46,6 @@ class OutputLine(NamedTuple):
     op: str = ""
 
 
-@dataclass(slots=True)
 class Cursor:
     """How far one source file of a run has been read.
 
@@ -57,15 +55,34 @@ class Cursor:
     must remember to go on, as JSON-able values. `error` names damage that ended the file.
     """
 
-    path: str
-    kind: str
-    digest: str = ""
-    offset: int = 0
-    state: dict[str, object] = field(default_factory=dict)
-    error: str | None = None
+    # Written by hand, like `Reading`: dataclasses would cost every start of gl 5 ms.
+    __slots__ = ("digest", "error", "kind", "offset", "path", "state")
+
+    def __init__(
+        self,
+        path: str,
+        kind: str,
+        digest: str = "",
+        offset: int = 0,
+        state: dict[str, object] | None = None,
+        error: str | None = None,
+    ) -> None:
+        self.path, self.kind, self.digest, self.offset = path, kind, digest, offset
+        self.state: dict[str, object] = {} if state is None else state
+        self.error = error
+
+    def _values(self) -> tuple[object, ...]:
+        return self.path, self.kind, self.digest, self.offset, self.state, self.error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cursor) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"Cursor{self._values()!r}"
 
 
-@dataclass(slots=True)
 class Reading:
     """What one look at one source gave.
 
@@ -74,18 +91,38 @@ class Reading:
     `attrs` are facts learnt on the way. `notices` go to the run's errors.log, once each.
     """
 
-    cursor: Cursor | None = None
-    points: dict[str, list[Point]] = field(default_factory=dict)
-    lines: list[OutputLine] = field(default_factory=list)
-    attrs: dict[str, str] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
+    __slots__ = ("attrs", "cursor", "lines", "notices", "points")
+
+    def __init__(
+        self,
+        cursor: Cursor | None = None,
+        points: dict[str, list[Point]] | None = None,
+        lines: list[OutputLine] | None = None,
+        attrs: dict[str, str] | None = None,
+        notices: list[str] | None = None,
+    ) -> None:
+        self.cursor = cursor
+        self.points: dict[str, list[Point]] = {} if points is None else points
+        self.lines: list[OutputLine] = [] if lines is None else lines
+        self.attrs: dict[str, str] = {} if attrs is None else attrs
+        self.notices: list[str] = [] if notices is None else notices
+
+    def _values(self) -> tuple[object, ...]:
+        return self.cursor, self.points, self.lines, self.attrs, self.notices
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reading) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"Reading{self._values()!r}"
 
     def __bool__(self) -> bool:
         return bool(self.points or self.lines or self.attrs or self.notices or self.cursor)
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What the `series_key` row says of a series.
 
     `count` counts every point; `nan` and `infinite` those that are not finite. `first` and `last`
@@ -95,7 +132,7 @@ class Summary:
 
     key: str
     kind: str
-    count: int
+    count: int  # type: ignore[assignment]  # the tuple method of that name is not missed
     first: float | None
     last: float | None
     min: float | None

@@ -119,6 +119,11 @@ def test_module_and_entry_are_the_same(tmp_path: Path) -> None:
             "flags come after the command: `gl train lr=0.1`",
         ),
         (["runs", "--limt"], "`--limt` is not an option of `gl runs`", "did you mean `--limit`?"),
+        (
+            ["--lr", "1"],
+            "`--lr` is not an option of `gl`",
+            "flags of a script come after the command, without dashes: `gl train lr=0.1`",
+        ),
         (["label"], "`gl label` needs RUN", "`gl label --help` shows how it is used"),
         (["rm"], "`gl rm` needs RUN", "`gl rm --help` shows how it is used"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import threading
@@ -99,6 +100,7 @@ def test_json_says_everything(three: list[Run]) -> None:
         "id": "20261120T174501Z-expert",
         "uid": "uid-20261120T174501Z-expert",
         "status": "completed",
+        "status_note": None,
         "model": "expert",
         "operation": "train",
         "started": "2026-11-20T17:45:01.000Z",
@@ -210,6 +212,20 @@ def test_since(text: str, moment: float) -> None:
 def test_since_refuses_what_is_no_time(text: str) -> None:
     with pytest.raises(UsageError):
         parse_since(text, 0.0)
+
+
+def test_a_run_that_cannot_be_asked_says_since_when_it_is_unseen(store: RunStore) -> None:
+    run = make_run(store, ended=False)
+    started = json.loads(run.paths.started.read_text())
+    started["training"]["host"] = "elsewhere"
+    run.paths.started.write_text(json.dumps(started))
+    run.paths.heartbeat.touch()
+    os.utime(run.paths.heartbeat, (START, START))
+    seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(START))
+    assert f"● running, on elsewhere, unseen since {seen}" in call("runs").out
+    (listed,) = call("runs", "--json").json
+    assert listed["status"] == "running"
+    assert listed["status_note"] == f"on elsewhere, unseen since {seen}"
 
 
 # gl show ----------------------------------------------------------------------------------------
@@ -350,6 +366,25 @@ def test_why_of_a_lost_run_says_what_is_known(store: RunStore) -> None:
     assert "? lost" in out
     assert f"last sign of life {time.strftime('%F %T', time.localtime(START + 5))}" in out
     assert out.endswith("last lines of stdout:\n  step 1\n  step 2\n")
+
+
+def test_why_tells_of_a_later_operation_that_failed(three: list[Run]) -> None:
+    later = three[2].paths.operation("2-evaluate")
+    later.meta.mkdir(parents=True)
+    write_fact(later.manifest, {"operation": "evaluate", "created": START + 300})
+    write_fact(later.exit, {"time": START + 310, "duration_s": 9.0, "code": 3})
+    later.stderr.write_text("no model to evaluate\n")
+    assert call("why", "3").out.endswith(
+        "later operation 2-evaluate failed, exit status 3\n"
+        "last lines of stderr:\n"
+        "  no model to evaluate\n"
+    )
+
+
+def test_why_of_an_unreadable_run(three: list[Run]) -> None:
+    three[0].paths.manifest.unlink()
+    out = call("why").out
+    assert "! unreadable" in out and "manifest.json is missing" in out
 
 
 def test_why_of_a_good_run(three: list[Run]) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -224,10 +223,10 @@ def evaluate(
     if ref is None:
         context.say(f"evaluating {found.id}")
     operation = project.operation(project.model(found.model), "evaluate")
-    plan = plan_operation(project, operation, replace(said, recorded=found), os.environ)
+    plan = plan_operation(project, operation, said._replace(recorded=found), os.environ)
     training = not found.status.ended
-    plan = replace(
-        plan, extra_env={"EVAL_RUN_ONCE": "0" if training else "1"}, ends_with_run=training
+    plan = plan._replace(
+        extra_env={"EVAL_RUN_ONCE": "0" if training else "1"}, ends_with_run=training
     )
     if preview:
         return _preview(context, plan, run_dir=str(found.path))

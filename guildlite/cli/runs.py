@@ -35,6 +35,7 @@ from guildlite.errors import GuildliteError, UsageError
 if TYPE_CHECKING:
     from guildlite.project import Metric
     from guildlite.runs import Run
+    from guildlite.runs.run import OperationRecord
     from guildlite.series import Summary
 
 STATUSES = ("pending", "running", "completed", "failed", "stopped", "lost")
@@ -186,7 +187,7 @@ def _run_table(
         Column("#", ">"),
         # A name is what brings a run back after the numbers have changed.
         Column("run", rank=7),
-        Column("status"),
+        Column("status", least=11),
         Column("model", least=8),
         Column("operation", rank=4),
         Column("started", rank=5),
@@ -206,12 +207,13 @@ def _run_table(
 
 def _fixed_cells(number: int, run: Run, now: float, name: str) -> list[Cell]:
     status = status_of(run)
+    note = f", {for_terminal(run.status_note)}" if run.status_note else ""
     label = ("★ " if run.marked else "") + for_terminal(run.error or run.label)
     operation = run.operation if run.operation != "train" else ""
     return [
         Cell(str(number)),
         Cell(for_terminal(name)),
-        Cell(status_text(status), status_colour(status)),
+        Cell(status_text(status) + note, status_colour(status)),
         Cell(for_terminal(run.model or run.id)),
         Cell(for_terminal(operation)),
         Cell(format_ago(_began(run), now)),
@@ -281,6 +283,7 @@ def run_object(run: Run, summaries: dict[str, Summary] | None = None) -> dict[st
         "id": run.id,
         "uid": run.uid,
         "status": status_of(run),
+        "status_note": run.status_note,
         "model": run.model,
         "operation": run.operation,
         "started": iso_utc(run.started_at),
@@ -355,7 +358,6 @@ class _Page:
         scalars = {key: each for key, each in self.summaries.items() if each.kind == "scalar"}
         return {
             **run_object(self.run, scalars),
-            "status_note": self.run.status_note,
             "exit_code": self.run.exit_code,
             "exit_signal": self.run.exit_signal,
             "command": self.run.command,
@@ -471,9 +473,7 @@ def _section(title: str, pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _series_object(each: Summary) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(each)
+    return {name: getattr(each, name) for name in type(each).__annotations__}
 
 
 def quoted(words: Sequence[str]) -> str:
@@ -483,7 +483,7 @@ def quoted(words: Sequence[str]) -> str:
     return " ".join(quote(word) for word in words)
 
 
-def ending(run: Run) -> str:
+def ending(run: OperationRecord) -> str:
     """Return how the script ended: `exit status 1`, `killed by SIGKILL`; empty where unknown."""
     if run.exit_signal:
         from guildlite.platform import signal_name

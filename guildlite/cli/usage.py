@@ -6,7 +6,8 @@ import re
 
 import click
 
-from guildlite.errors import UsageError, nearest
+from guildlite.cli.words import nearest_option
+from guildlite.errors import UsageError
 
 
 def explain(error: click.UsageError) -> UsageError:
@@ -26,14 +27,12 @@ def explain(error: click.UsageError) -> UsageError:
 
 
 def _option_hint(error: click.NoSuchOption, path: str) -> str:
-    options: list[str] = []
-    if error.ctx is not None:
-        for param in error.ctx.command.get_params(error.ctx):
-            options += param.opts
-    match = nearest(error.option_name, options)
-    if path == "gl" and match in (None, "--help"):
+    match = nearest_option(error.option_name, error.ctx) if error.ctx else None
+    if match:
+        return f"did you mean `{match}`?"
+    if path == "gl":
         return "flags of a script come after the command, without dashes: `gl train lr=0.1`"
-    return f"did you mean `{match}`?" if match else _see(path)
+    return _see(path)
 
 
 def _parameter(param: click.Parameter) -> str:

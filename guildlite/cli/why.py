@@ -24,6 +24,7 @@ from guildlite.errors import RunUnreadable
 
 if TYPE_CHECKING:
     from guildlite.runs import Run
+    from guildlite.runs.paths import OperationPaths
 
 #: How much of the end of a log is looked at; a traceback of deep recursion is shorter.
 _TAIL_BYTES = 64 * 1024
@@ -81,21 +82,30 @@ def why(context: Context, run: str | None) -> None:
 
 def explain(run: Run) -> Iterator[str]:
     """Yield what the files of `run` say about its end, as lines for people."""
-    status = run.status.value
+    status = "unreadable" if run.error else run.status.value
     took = f" after {format_duration(run.duration_s)}" if run.duration_s is not None else ""
     shown = coloured(status_text(status), status_colour(status))
     yield f"{coloured(for_terminal(run.id), 'bold')}  {shown}{took}"
     yield from (f"  {line}" for line in _cause(run, status))
-    stderr = _tail(run.paths.stderr)
+    evidence: list[str] = []
     if status in ("failed", "stopped", "lost"):
-        yield from _evidence(run, stderr)
-    notices = read_notices(run)
+        evidence += _evidence(run.paths)
+    failed = [each for each in run.later_operations() if each.status.value == "failed"]
+    for each in failed[-1:]:
+        evidence.append(f"later operation {each.name} failed, {ending(each)}")
+        evidence += _evidence(each.paths_of_operation)
+    notices = read_notices(run)[-_LAST_LINES:]
     if notices:
-        yield "gl's own notices:"
-        yield from (f"  {for_terminal(line)}" for line in notices[-_LAST_LINES:])
-    hints = {hint: None for word, hint in _HINTS.items() if word in "\n".join([*stderr, *notices])}
-    if status in ("failed", "lost"):
-        yield from (f"hint: {hint}" for hint in hints)
+        evidence += ["gl's own notices:", *(f"  {for_terminal(line)}" for line in notices)]
+    yield from evidence
+    if failed or status in ("failed", "lost"):
+        yield from _hints("\n".join(evidence))
+
+
+def _hints(evidence: str) -> list[str]:
+    """Return what to do about the words in the evidence, each hint once."""
+    hints = [f"hint: {hint}" for word, hint in _HINTS.items() if word in evidence]
+    return list(dict.fromkeys(hints))
 
 
 def _cause(run: Run, status: str) -> Iterator[str]:
@@ -161,22 +171,19 @@ def _memory(run: Run) -> Iterator[str]:
         yield f"{percent}, so likely the out-of-memory killer" if used.last > _FULL else percent
 
 
-def _evidence(run: Run, stderr: list[str]) -> Iterator[str]:
-    """Yield the end of the traceback, or the last lines of what the script printed."""
+def _evidence(paths: OperationPaths) -> list[str]:
+    """Return the end of the traceback, or the last lines of what the script printed."""
+    stderr = _tail(paths.stderr)
     trace = last_traceback(stderr)
     if trace:
-        yield "traceback:"
-        if len(trace) > _MOST_TRACEBACK_LINES:
-            yield "  ..."
-        yield from (f"  {for_terminal(line)}" for line in trace[-_MOST_TRACEBACK_LINES:])
-        return
-    for name, lines in (("stderr", stderr), ("stdout", _tail(run.paths.stdout))):
+        cut = ["  ..."] if len(trace) > _MOST_TRACEBACK_LINES else []
+        shown = trace[-_MOST_TRACEBACK_LINES:]
+        return ["traceback:", *cut, *(f"  {for_terminal(line)}" for line in shown)]
+    for name, lines in (("stderr", stderr), ("stdout", _tail(paths.stdout))):
         last = [line for line in lines if line.strip()][-_LAST_LINES:]
         if last:
-            yield f"last lines of {name}:"
-            yield from (f"  {for_terminal(line)}" for line in last)
-            return
-    yield "  it printed nothing"
+            return [f"last lines of {name}:", *(f"  {for_terminal(line)}" for line in last)]
+    return ["  it printed nothing"]
 
 
 def last_traceback(lines: list[str]) -> list[str]:

@@ -50,13 +50,21 @@ class FlagWordsCommand(Command):
 
     def _explain(self, option: str, args: Sequence[str], ctx: click.Context) -> UsageError:
         word, assignment = _as_assignment(option, args)
-        known = [name for param in self.get_params(ctx) for name in param.opts]
-        match = nearest(option, known)
+        match = nearest_option(option, ctx)
         meant = f"did you mean `{match}`? " if match else ""
         return UsageError(
             f"`{word}` is not an option of `{ctx.command_path}`",
             hint=f"{meant}flags of the script are words without dashes: `{assignment}`",
         )
+
+
+def nearest_option(option: str, ctx: click.Context) -> str | None:
+    """Return the long option of the command that is most like `option`, or None."""
+    opts = [name for param in ctx.command.get_params(ctx) for name in param.opts]
+    # Without the dashes, which all of them have in common.
+    known = {name.lstrip("-"): name for name in opts if name.startswith("--")}
+    match = nearest(option.lstrip("-"), known)
+    return known[match] if match else None
 
 
 def _as_assignment(option: str, args: Sequence[str]) -> tuple[str, str]:

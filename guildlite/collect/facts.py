@@ -13,8 +13,8 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 #: Bytes of a diff that are kept.
 MOST_DIFF = 5 * 1024 * 1024
@@ -26,8 +26,7 @@ _MOST_STATUS = 4 * 1024 * 1024
 _LONGEST_VALUE = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class GitFacts:
+class GitFacts(NamedTuple):
     """The state of the repository a directory lies in.
 
     `commit` is empty before the first one, `branch` when HEAD is detached. `dirty` says that
@@ -87,14 +86,14 @@ _DIFF = [
 ]
 
 
-@dataclass(slots=True)
 class _Status:
-    commit: str = ""
-    branch: str = ""
-    dirty: bool = False
-    #: -1 when nobody looked.
-    untracked_count: int = 0
-    untracked: tuple[str, ...] = ()
+    def __init__(self) -> None:
+        self.commit = ""
+        self.branch = ""
+        self.dirty = False
+        #: -1 when nobody looked.
+        self.untracked_count = 0
+        self.untracked: tuple[str, ...] = ()
 
 
 def _read_status(directory: Path, deadline_s: float) -> _Status | None:

@@ -5,19 +5,16 @@ A `Follower` belongs to one thread, which holds the run's lock.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from guildlite.collect.collector import Collector, Guarded
-from guildlite.collect.events import EventFiles
-from guildlite.collect.output import OutputLogs
-from guildlite.collect.samples import Samples
-from guildlite.collect.tables import Tables
 from guildlite.runs.db import RunDb
-from guildlite.runs.paths import RunPaths
-from guildlite.series import Reading
+from guildlite.runs.paths import OWN_DIR, RunPaths
+from guildlite.series import Cursor, Reading
 
 #: Readings a transaction: at most some 20,000 points each, so that a commit stays under a second.
 _BATCH = 4
@@ -41,7 +38,8 @@ class Follower:
     ) -> None:
         self._paths, self._db, self._columns = paths, db, columns
         self._live, self._tell = live, tell
-        self._collectors: list[Guarded] = []
+        #: Family of sources → its collectors, once there is something for them to read.
+        self._collectors: dict[str, list[Guarded]] = {}
 
     def poll(self, *, final: bool = False, deadline: float | None = None) -> bool:
         """Commit all that is new; False when `deadline` (time.monotonic) came first.
@@ -49,10 +47,12 @@ class Follower:
         sqlite3.Error passes after the collectors have been thrown away: the next call starts
         from the cursors that run.db holds, so nothing is lost and nothing doubled.
         """
-        if not self._collectors:
-            self._collectors = self._open()
         try:
-            return all([self._drain(one, final, deadline) for one in self._collectors])
+            self._open()
+            done = True
+            for collector in [one for family in self._collectors.values() for one in family]:
+                done = self._drain(collector, final, deadline) and done
+            return done
         except sqlite3.Error:
             self.close()
             raise
@@ -75,18 +75,62 @@ class Follower:
             for notice in reading.notices:
                 self._tell(notice)
 
-    def _open(self) -> list[Guarded]:
-        run_dir, cursors = self._paths.run_dir, self._db.cursors()
-        collectors: list[Collector] = [
+    def _open(self) -> None:
+        """Open the collectors that have something to read by now.
+
+        A script that writes no files must not wait for the readers of files: their imports take
+        longer than it does.
+        """
+        for name, has_news, make in (
+            ("files", self._has_files, self._file_collectors),
+            ("output", self._has_output, self._output_collectors),
+            ("samples", self._paths.ops.exists, self._sample_collectors),
+        ):
+            if name not in self._collectors and has_news():
+                cursors = self._db.cursors()
+                self._collectors[name] = [Guarded(one) for one in make(cursors)]
+
+    def _has_files(self) -> bool:
+        try:
+            with os.scandir(self._paths.run_dir) as entries:
+                return any(entry.name != OWN_DIR for entry in entries)
+        except OSError:
+            return False
+
+    def _has_output(self) -> bool:
+        logs = (self._paths.stdout, self._paths.stderr)
+        return self._paths.ops.exists() or any(_size(log) for log in logs)
+
+    def _file_collectors(self, cursors: Sequence[Cursor]) -> list[Collector]:
+        from guildlite.collect.events import EventFiles
+        from guildlite.collect.tables import Tables
+
+        run_dir = self._paths.run_dir
+        return [
             EventFiles(run_dir, cursors),
             Tables(run_dir, cursors, self._columns, live=self._live),
-            OutputLogs(self._paths, cursors, live=self._live),
-            Samples(self._paths, cursors),
         ]
-        return [Guarded(collector) for collector in collectors]
+
+    def _output_collectors(self, cursors: Sequence[Cursor]) -> list[Collector]:
+        from guildlite.collect.output import OutputLogs
+
+        return [OutputLogs(self._paths, cursors, live=self._live)]
+
+    def _sample_collectors(self, cursors: Sequence[Cursor]) -> list[Collector]:
+        from guildlite.collect.samples import Samples
+
+        return [Samples(self._paths, cursors)]
 
     def close(self) -> None:
         """Close the collectors; a later `poll` opens them again."""
-        for collector in self._collectors:
-            collector.close()
-        self._collectors = []
+        for collectors in self._collectors.values():
+            for collector in collectors:
+                collector.close()
+        self._collectors = {}
+
+
+def _size(path: os.PathLike[str]) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from guildlite.collect.collector import Collector, Guarded
@@ -19,7 +19,7 @@ class Sampler:
 
     def __init__(self, make: Callable[[], Sequence[Collector]], interval_s: float) -> None:
         self._make, self._interval_s = make, interval_s
-        self._readings: queue.SimpleQueue[Reading] = queue.SimpleQueue()
+        self._readings: deque[Reading] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
@@ -30,8 +30,8 @@ class Sampler:
     def take(self) -> list[Reading]:
         """Return the readings since the last call; never waits."""
         readings = []
-        while not self._readings.empty():
-            readings.append(self._readings.get())
+        while self._readings:
+            readings.append(self._readings.popleft())
         return readings
 
     def stop(self, timeout_s: float = 1.0) -> None:
@@ -45,7 +45,7 @@ class Sampler:
         while True:
             for collector in collectors:
                 for reading in collector.sample():
-                    self._readings.put(reading)
+                    self._readings.append(reading)
             if self._stopping.wait(self._interval_s):
                 break
         for collector in collectors:

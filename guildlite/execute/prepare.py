@@ -10,8 +10,9 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from guildlite import __version__
 from guildlite.command import Command, active_interpreter, resolve_command, site_packages
@@ -29,8 +30,7 @@ from guildlite.runs.store import RunStore, safe_name
 SYMBOLIC_RUN_DIR = "$RUNDIR"
 
 
-@dataclass(frozen=True)
-class Words:
+class Words(NamedTuple):
     """What was said for one launch. `assignments` and `free` (`-F`) are (name, text) pairs.
 
     `recorded` is the run that a later operation belongs to: its flags stand before what is said.
@@ -42,8 +42,7 @@ class Words:
     recorded: Run | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """One launch, decided: command, flags, environment. Nothing has been touched yet."""
 
     operation: str
@@ -59,7 +58,7 @@ class Plan:
     sources: Sequence[str] | None = None
     profiles: Sequence[str] = ()
     #: `EVAL_RUN_ONCE` and its like: what the kind of launch adds.
-    extra_env: Mapping[str, str] = field(default_factory=dict)
+    extra_env: Mapping[str, str] = MappingProxyType({})
     #: End a looping evaluation with the training it looks at.
     ends_with_run: bool = False
 

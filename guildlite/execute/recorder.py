@@ -8,11 +8,11 @@ errors.log and is tried again; what files hold is not lost by it, since their cu
 from __future__ import annotations
 
 import json
-import queue
 import shlex
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -225,14 +225,14 @@ class _Facts:
 
     def __init__(self, record: OperationRecord) -> None:
         self._record = record
-        self._found: queue.SimpleQueue[Reading] = queue.SimpleQueue()
+        self._found: deque[Reading] = deque()
         self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
         self._thread.start()
 
     def take(self) -> list[Reading]:
         readings = []
-        while not self._found.empty():
-            readings.append(self._found.get())
+        while self._found:
+            readings.append(self._found.popleft())
         return readings
 
     def done(self) -> bool:
@@ -246,11 +246,11 @@ class _Facts:
     def _run(self) -> None:
         for look in (self._hardware, self._packages, self._git):
             try:
-                self._found.put(look())
+                self._found.append(look())
             except Exception as error:
                 name = look.__name__.strip("_")
                 text = f"{name} could not be recorded: {type(error).__name__}: {error}"
-                self._found.put(Reading(notices=[text]))
+                self._found.append(Reading(notices=[text]))
 
     def _hardware(self) -> Reading:
         from guildlite.collect.facts import read_hardware

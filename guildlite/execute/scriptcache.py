@@ -5,14 +5,13 @@ A cache like the project's: it may be damaged, unwritable or deleted at any time
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from guildlite import __version__
 from guildlite.flags import Flag
@@ -22,8 +21,7 @@ from guildlite.platform import cache_dir
 _SETTLED_S = 2.0
 
 
-@dataclasses.dataclass(frozen=True)
-class KnownFlags:
+class KnownFlags(NamedTuple):
     """The part of `ScriptFlags` that a launch needs."""
 
     flags: Mapping[str, Flag]
@@ -96,4 +94,4 @@ def _write(path: Path, known: KnownFlags, files: Sequence[Path]) -> None:
 
 
 def _fields(flag: Flag) -> dict[str, Any]:
-    return {field.name: getattr(flag, field.name) for field in dataclasses.fields(flag)}
+    return flag._asdict()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -128,6 +127,8 @@ class RunStore:
         trash = (self.root / TRASH_DIR).resolve()
         if run.path.is_symlink() or run.path.resolve().parent != trash:
             raise GuildliteError(f"{run.path} is not in the trash", hint=f"gl rm {run.id}")
+        import shutil
+
         try:
             shutil.rmtree(run.path)
         except OSError as error:

@@ -38,11 +38,11 @@ _IMAGES = {
 }
 # HTML, SVG and scripts are on this list on purpose: as plain text they can be read and do nothing.
 _TEXT = frozenset(
-    f".{name}"
-    for name in (
-        "bash c cc cfg cpp css csv diff h htm html ini ipynb js json jsonl log md patch pbtxt py r "
-        "rst sh sql svg tex toml ts tsv txt xml yaml yml"
-    ).split()
+    re.findall(
+        r"\S+",
+        ".bash .c .cc .cfg .cpp .css .csv .diff .h .htm .html .ini .ipynb .js .json .jsonl .log "
+        ".md .patch .pbtxt .py .r .rst .sh .sql .svg .tex .toml .ts .tsv .txt .xml .yaml .yml",
+    )
 )
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 

@@ -93,8 +93,11 @@ class Listing:
         pages = max(1, -(-len(runs) // PER_PAGE))
         page = min(max(1, page), pages)
         shown = runs[(page - 1) * PER_PAGE : page * PER_PAGE]
+        rows = [self.row(run, metrics) for run in shown]
+        # A metric that no run here has yet would be an empty column.
+        metrics = [key for key in metrics if any(key in row.metrics for row in rows)]
         return RunTable(
-            rows=[self.row(run, metrics) for run in shown],
+            rows=rows,
             flags=flags[:MOST_FLAGS],
             metrics=metrics,
             more_flags=max(0, len(flags) - MOST_FLAGS),
@@ -104,7 +107,7 @@ class Listing:
             sort=sort,
             page=page,
             pages=pages,
-            live=any(is_live(run) for run in shown),
+            live=any(row.live for row in rows),
         )
 
     def row(self, run: Run, metrics: Sequence[str] = ()) -> RunRow:

@@ -46,6 +46,9 @@ def unit_of(key: str) -> str:
 
 def scale_of(top: float, unit: str) -> tuple[float, str]:
     """Return (factor, suffix) so that values up to `top`, divided by factor, are easily read."""
+    if top >= 1e18:
+        exponent = math.floor(math.log10(top))
+        return 10.0**exponent, f"e{exponent}" + (f" {unit}" if unit and unit != RATIO else "")
     if unit == RATIO:
         return 0.01, "%"
     if unit in (BYTES, RATE):
@@ -55,7 +58,7 @@ def scale_of(top: float, unit: str) -> tuple[float, str]:
         return float(1024**power), f" {_BINARY[power]}" + ("/s" if unit == RATE else "")
     if unit:
         return 1.0, f" {unit}"
-    if top >= 1e15 or 0 < top < 1e-3:
+    if 0 < top < 1e-3:
         exponent = math.floor(math.log10(top))
         # Subnormal numbers: ten to this power would be 0.
         return (10.0**exponent, f"e{exponent}") if exponent > -308 else (1.0, "")
@@ -124,10 +127,11 @@ def format_duration(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24:02} h"
 
 
-def format_moment(at_s: float | None) -> str:
+def format_moment(at_s: float | None, *, seconds: bool = True) -> str:
     """Return an epoch time as this machine's clock showed it, "" for None or impossible ones."""
     moment = _moment(at_s)
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+    form = "%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M"
+    return moment.astimezone().strftime(form) if moment else ""
 
 
 def format_clock(at_ms: int | None) -> str:

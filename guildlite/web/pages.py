@@ -7,8 +7,10 @@ load it again every few seconds (`live=0` pauses that), and stops when the run h
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -263,6 +265,7 @@ def _environment() -> Environment:
         iso=numbers.iso_moment,
         listed=rundata.listed,
         ansi=lambda text: Markup(ansi.to_html(text)),
+        message=_message,
     )
     environment.globals.update(
         run_url=run_url,
@@ -285,6 +288,11 @@ def _finalize(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return ansi.visible(value)
     return "" if value is None else value
+
+
+def _message(text: str) -> Markup:
+    """Return a message for people as HTML: names between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(ansi.visible(text))))
 
 
 def _markup(function: Callable[..., str]) -> Callable[..., Markup]:

@@ -33,6 +33,11 @@ _SPARK_POINTS = 240
 _MOST_NOTICES = 20
 _MOST_TILES = 8
 
+# Attributes that repeat the manifest, which the page shows from there.
+_SHOWN_ELSEWHERE = frozenset(
+    {"id", "model", "operation", "command", "command_line", "argv"}
+    | {"started", "stopped", "duration", "exit_code", "exit_signal"}
+)
 _STREAMS = {"stdout": STDOUT, "stderr": STDERR}
 
 
@@ -162,13 +167,21 @@ def ending_of(run: Run | LaterOperation) -> str:
     if run.exit_signal:
         return f"ended by {signal_name(run.exit_signal)}"
     code = run.exit_code
-    return "" if code is None else f"exit status {code}"
+    if code is None:
+        return ""
+    why = (run.exit_fact() or {}).get("error")
+    return f"exit status {code}" + (f": {why}" if isinstance(why, str) else "")
 
 
 def grouped(attributes: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Return attributes by the part of their name before the first dot; "" has the rest."""
+    """Return attributes by the part of their name before the first dot; "" has the rest.
+
+    What the page says already in another place is left out.
+    """
     groups: dict[str, dict[str, str]] = {"": {}}
     for name, value in attributes.items():
+        if name in _SHOWN_ELSEWHERE:
+            continue
         head, dot, tail = name.partition(".")
         groups.setdefault(head if dot else "", {})[tail if dot else name] = value
     return {head: group for head, group in groups.items() if group}

@@ -1,0 +1,81 @@
+"""A project with runs, and a real viewer of it with a client that is let in."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from guildlite.http import HttpServer, Tokens, listen
+from guildlite.project import Project, load_project
+from guildlite.runs import RunStore
+from guildlite.web.app import create_app
+from guildlite.web.workspace import Settle
+
+SECRET = "the-secret-of-the-tests"
+
+PROJECT = """
+name: digits
+models: {expert: expert.py, intro: intro.py}
+metrics:
+  validation/accuracy: {goal: max, primary: true, format: "0.0%"}
+  train/loss: {goal: min}
+view:
+  fields: [validation/accuracy, train/loss, flag.lr]
+  charts: [{title: Loss, series: "(train|validation)/loss"}]
+  compare: [flag.lr]
+"""
+
+
+class Place(NamedTuple):
+    project: Project
+    store: RunStore
+
+
+def make_project(directory: Path) -> Place:
+    """Write a project file and return the project with its store."""
+    (directory / "project.yml").write_text(PROJECT)
+    project = load_project(directory / "project.yml")
+    return Place(project, RunStore(project.runs_root))
+
+
+@contextmanager
+def viewing(
+    directory: Path, *, project: bool = True, settle: Settle | None = None
+) -> Iterator[httpx.Client]:
+    """Serve the viewer of `directory`; gives a client that asks for HTML and has the token."""
+    found = load_project(directory / "project.yml") if project else None
+    app = create_app(directory, found, tokens=Tokens(SECRET), settle=settle)
+    server = HttpServer(app, listen("127.0.0.1", 0), grace_s=2)
+    ready = threading.Event()
+    thread = threading.Thread(target=server.run, args=(ready.set,), daemon=True)
+    thread.start()
+    assert ready.wait(30)
+    client = httpx.Client(
+        base_url=f"http://127.0.0.1:{server.port}",
+        headers={"authorization": f"Bearer {SECRET}", "accept": "text/html"},
+        timeout=30,
+    )
+    try:
+        with client:
+            yield client
+    finally:
+        server.stop()
+        thread.join(30)
+
+
+def get_raw(client: httpx.Client, target: str) -> int:
+    """Return the status of a GET whose target goes out exactly as written; httpx tidies it."""
+    connection = http.client.HTTPConnection("127.0.0.1", client.base_url.port or 0, timeout=30)
+    try:
+        connection.putrequest("GET", target, skip_host=False)
+        connection.putheader("Authorization", f"Bearer {SECRET}")
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
