@@ -11,6 +11,7 @@ psutil's create_time, which moves when the wall clock is corrected.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -27,7 +28,8 @@ WINDOWS = os.name == "nt"
 NETWORK_FILE_SYSTEMS = frozenset(
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs",
      "glusterfs", "orangefs", "pvfs2", "wekafs", "afpfs", "webdav", "fuse.sshfs", "fuse.s3fs",
-     "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs"]
+     "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs", "fuse.ceph-fuse", "fuse.rclone",
+     "fuse.davfs"]
 )  # fmt: skip
 
 
@@ -314,29 +316,29 @@ class FileLock:
         self.release()
 
 
-def file_system(path: Path) -> str:
+def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
     """Return the kind of file system that holds `path`, as in `ext4` or `nfs4`; "" if unknown."""
-    best, kind = "", ""
     try:
-        real = os.path.realpath(path)
-        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    for line in mounts.splitlines():
+    best, kind = "", ""
+    target = os.path.realpath(path)
+    for line in lines:
         left, _, right = line.partition(" - ")
-        words = left.split()
-        if len(words) < 5 or not right:
+        words, kinds = left.split(), right.split()
+        if len(words) < 5 or not kinds:
             continue
-        point = words[4].replace("\\040", " ")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, right.split()[0]
+        mount = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[4])
+        inside = target == mount or target.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):  # a later mount on the same place hides the earlier
+            best, kind = mount, kinds[0]
     return kind
 
 
-def is_network_file_system(path: Path) -> bool:
+def is_network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
     """Return whether another host may write the same files."""
-    return file_system(path) in NETWORK_FILE_SYSTEMS
+    return file_system(path, mounts) in NETWORK_FILE_SYSTEMS
 
 
 def sync_directory(path: Path) -> None:

@@ -13,8 +13,8 @@ from guildlite.cli.words import command
 from guildlite.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from guildlite.diagnosis import Finding
     from guildlite.project import Model
-    from guildlite.scaffold import Finding
 
 
 @command("init")
@@ -76,7 +76,7 @@ def check(context: Context, verbose: bool, as_json: bool) -> int:
       gl check
       gl check -v
     """
-    from guildlite.scaffold import check as diagnose
+    from guildlite.diagnosis import check as diagnose
 
     report = diagnose(context.directory, verbose)
     if as_json:

@@ -196,10 +196,20 @@ def seal(run: Run, db: RunDb) -> None:
         "exit_code": None if code is None else str(code),
         "exit_signal": None if died_of is None else str(died_of),
     }
+    if run.exit_fact() is None:
+        # Nobody saw the end; the last sign of life is the best there is.
+        attrs["last_seen"] = _iso(_modified_at(run.paths.heartbeat)) or None
     db.seal(attrs)
     db.close()
     # The heartbeat says that somebody keeps run.db current; from here on nobody needs to.
     run.paths.heartbeat.unlink(missing_ok=True)
+
+
+def _modified_at(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def collect_columns(run: Run) -> dict[str, list[str]]:

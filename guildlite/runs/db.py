@@ -2,7 +2,8 @@
 
 A `RunDb` belongs to one thread. `write` commits its readings whole or not at all, in one
 transaction that also holds summaries, buckets and cursors, so a crash neither loses nor repeats a
-point. After a failed `write` the file and this object are as before it.
+point. After a failed `write` the file and this object are as before it. Whatever the readings hold
+(lone surrogates, NUL, numbers beyond 64 bits), only sqlite3.Error comes out.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from guildlite.runs.migrations import migrate
 from guildlite.series import MAX_STEP, MIN_STEP, Cursor, OutputLine, Point, Reading
 
 BUCKET_POINTS = 1024
-#: Kinds of source whose series stand for what was also printed (contract: "unless an event file
-#: has them").
-_FILE_KINDS = ("tfevents", "csv", "jsonl")
 _OUTPUT = "output/"
+_GPU = re.compile(r"gpu\d+")
 
 
 class RunDb:
@@ -41,6 +42,9 @@ class RunDb:
             self._keys = {key.key: key for key in self._load_keys()}
             self._sources = self._load_sources()
             self._segments = self._load_segments()
+            self._file_names = {
+                spelling for key in self._keys if _from_file(key) for spelling in _spellings(key)
+            }
         except BaseException:
             self._connection.close()
             raise
@@ -91,8 +95,9 @@ class RunDb:
     def write_start(self, attrs: Mapping[str, str], flags: Mapping[str, str]) -> None:
         """Record what was asked: once, at the start; a second call changes nothing."""
         with _Transaction(self._connection) as connection:
-            connection.executemany("INSERT OR IGNORE INTO attr VALUES (?, ?)", attrs.items())
-            connection.executemany("INSERT OR IGNORE INTO flag VALUES (?, ?)", flags.items())
+            for table, pairs in (("attr", attrs), ("flag", flags)):
+                rows = [(_storable(name), _storable(value)) for name, value in pairs.items()]
+                connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", rows)
 
     def write_attrs(self, attrs: Mapping[str, str | None]) -> None:
         """Set attributes; None removes one."""
@@ -101,37 +106,39 @@ class RunDb:
 
     def write(self, readings: Iterable[Reading]) -> None:
         """Commit readings. sqlite3.Error (disk full, say) leaves file and object as before."""
-        staged = _Staged(self._keys, self._sources, self._segments)
+        staged = _Staged(self._keys, self._sources, self._segments, self._file_names)
         with _Transaction(self._connection) as connection:
             for reading in readings:
                 _stage(connection, staged, reading)
             for key in staged.changed.values():
                 connection.execute(_UPDATE_KEY, (*key.row()[1:], key.id))
-            drop = _printed_twice(staged.keys, staged.file_names)
-            for name in drop:
+            for name in _printed_twice(staged):
                 _delete_series(connection, staged.keys[name].id)
-        for name in drop:
-            staged.forget(name)
+                staged.forget(name)
         self._keys, self._sources = staged.keys, staged.sources
         self._segments = staged.segments
+        self._file_names |= staged.new_file_names
 
-    def seal(self, attrs: Mapping[str, str | None]) -> None:
+    def seal(self, attrs: Mapping[str, str | None]) -> bool:
         """Turn the file into one plain file that can be copied and opened anywhere.
 
-        Readers may hold it open: then it stays in WAL mode, which is as complete, and the next
-        writer seals it.
+        False when readers held it open all the while (2 s): it stays in WAL mode, which is as
+        complete, and the next writer may seal it.
         """
         self.write_attrs(attrs)
+        self._connection.execute("PRAGMA busy_timeout=200")
         deadline = time.monotonic() + 2
         while True:
             try:
-                self._connection.execute("PRAGMA busy_timeout=200")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self._connection.execute("PRAGMA journal_mode=DELETE")
-                return
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
-                    return
+                mode = self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+                if mode == ("delete",):
+                    return True
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+            if time.monotonic() > deadline:
+                return False
 
     def close(self) -> None:
         """Close the connection."""
@@ -213,7 +220,7 @@ class _Key:
         if times:
             self.first_time = times[0] if self.first_time is None else self.first_time
             self.last_time = times[-1]
-        finite = [row for row in rows if row[4] is not None and -math.inf < row[4] < math.inf]
+        finite = _finite(rows)
         self.nan += sum(1 for row in rows if row[4] is None)
         self.infinite += sum(1 for row in rows if row[4] in (math.inf, -math.inf))
         if finite:
@@ -227,13 +234,23 @@ class _Key:
         most = max(rows, key=_value)
         if self.max is None or _value(most) > self.max:
             self.max, self.max_step = most[4], most[2]
-        before = self.mean or 0.0
-        # Moving the mean by the difference keeps sums of large values from overflowing.
-        self.mean = before + math.fsum((_value(row) - before) / total for row in rows)
+        # Shares instead of a sum: no sum of values near the largest double overflows.
+        shares = [_value(row) / total for row in rows]
+        shares.append((self.mean or 0.0) * ((total - len(rows)) / total))
+        try:
+            mean = math.fsum(shares)
+        except OverflowError:  # rounding took the mean of equal values beyond that double
+            mean = math.inf if _value(rows[0]) > 0 else -math.inf
+        assert self.min is not None and self.max is not None
+        self.mean = min(max(mean, self.min), self.max)
 
 
 #: key_id, seq, step, time, value, segment
 _Row = tuple[int, int, int, "int | None", "float | None", int]
+
+
+def _finite(rows: Sequence[_Row]) -> list[_Row]:
+    return [row for row in rows if row[4] is not None and -math.inf < row[4] < math.inf]
 
 
 def _value(row: _Row) -> float:
@@ -241,19 +258,22 @@ def _value(row: _Row) -> float:
 
 
 class _Staged:
-    """The writer's state inside a transaction: keys are copied before they change."""
+    """The writer's state inside a transaction: keys are copied before they change.
+
+    `file_names` are spellings under which a number of a file may be printed; see `_spellings`.
+    """
 
     def __init__(
         self,
         keys: dict[str, _Key],
         sources: dict[tuple[str, str], int],
         segments: dict[tuple[int, int | None], tuple[int, int]],
+        file_names: set[str],
     ) -> None:
         self.keys, self.sources, self.segments = dict(keys), dict(sources), dict(segments)
         self.changed: dict[str, _Key] = {}
-        #: Last parts of the keys that files brought, for `output/NAME`; None until one is new.
-        self.file_names: set[str] | None = None
-        self._known = set(keys)
+        self._file_names = file_names
+        self.new_file_names: set[str] = set()
 
     def key(self, connection: sqlite3.Connection, name: str) -> _Key:
         key = self.changed.get(name)
@@ -267,17 +287,19 @@ class _Staged:
                 (name,),
             )
             key = _Key(int(cursor.lastrowid or 0), name, "scalar")
-            self._name_is_new(name)
+            if _from_file(name):
+                self.new_file_names |= _spellings(name)
         else:
             key = copy.copy(known)
         self.keys[name] = self.changed[name] = key
         return key
 
-    def _name_is_new(self, name: str) -> None:
-        if self.file_names is None:
-            self.file_names = set()
-        if _from_file(name):
-            self.file_names.add(_leaf(name))
+    def is_printed_twice(self, name: str) -> bool:
+        """Return whether `name` is a printed number that a file brought too."""
+        if not name.startswith(_OUTPUT):
+            return False
+        printed = name[len(_OUTPUT) :].casefold()
+        return printed in self._file_names or printed in self.new_file_names
 
     def forget(self, name: str) -> None:
         number = self.keys.pop(name).id
@@ -287,8 +309,9 @@ class _Staged:
 def _stage(connection: sqlite3.Connection, staged: _Staged, reading: Reading) -> None:
     source = _put_cursor(connection, staged, reading.cursor) if reading.cursor else None
     for name, points in reading.points.items():
-        if points and not _is_repeat(staged, name):
-            _put_points(connection, staged, _storable(name), points, source)
+        name = _storable(name)
+        if not staged.is_printed_twice(name):
+            _put_points(connection, staged, name, points, source)
     if reading.lines:
         connection.executemany(
             "INSERT INTO output (time, stream, text, op) VALUES (?, ?, ?, ?)",
@@ -322,24 +345,22 @@ def _put_points(
     points: Sequence[Point],
     source: int | None,
 ) -> None:
+    points = [point for point in points if MIN_STEP <= point[0] <= MAX_STEP]
+    if not points:
+        return
     key = staged.key(connection, name)
     segment, last_step = staged.segments.get((key.id, source), (-1, MAX_STEP))
     opened: list[tuple[int, int, int | None, int]] = []
     rows: list[_Row] = []
-    seq = key.count
-    for step, at, value in points:
-        if not MIN_STEP <= step <= MAX_STEP:
-            continue
+    for seq, (step, at, value) in enumerate(points, start=key.count):
         if step < last_step or segment < 0:
             if segment >= 0:
                 opened.append((key.id, segment, source, last_step))
             segment = key.segments
             key.segments += 1
         last_step = step
-        rows.append((key.id, seq, step, at, None if value != value else value, segment))
-        seq += 1
-    if not rows:
-        return
+        value = _number(value)
+        rows.append((key.id, seq, step, _moment(at), None if value != value else value, segment))
     opened.append((key.id, segment, source, last_step))
     connection.executemany("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?)", rows)
     connection.executemany("INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?)", opened)
@@ -352,52 +373,80 @@ def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: Sequence[_Row]
     """Write the buckets that the new rows touch; only the first of them can be there already."""
     start = 0
     while start < len(rows):
-        number = rows[start][1] // BUCKET_POINTS
-        end = min(len(rows), start + (number + 1) * BUCKET_POINTS - rows[start][1])
-        # The open bucket is made again from its rows: at most 1,024, by primary key.
-        first = number * BUCKET_POINTS
-        chunk: Sequence[_Row] = rows[start:end]
-        if rows[start][1] > first:
-            chunk = connection.execute(
-                "SELECT key_id, seq, step, time, value, segment FROM series"
-                " WHERE key_id = ? AND seq >= ? AND seq <= ?",
-                (key.id, first, rows[end - 1][1]),
-            ).fetchall()
+        number, within = divmod(rows[start][1], BUCKET_POINTS)
+        end = min(len(rows), start + BUCKET_POINTS - within)
+        values = _bucket_values(rows[start:end])
+        if within:
+            begun = connection.execute(
+                f"SELECT {', '.join(_Bucket._fields)} FROM bucket WHERE key_id = ? AND bucket = ?",
+                (key.id, number),
+            ).fetchone()
+            values = _joined(_Bucket(*begun), values)
         connection.execute(
             "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (key.id, number, *_bucket_values(chunk)),
+            (key.id, number, *values),
         )
         start = end
 
 
-def _bucket_values(rows: Sequence[_Row]) -> tuple[object, ...]:
-    finite = [row for row in rows if row[4] is not None and -math.inf < row[4] < math.inf]
-    least = min(finite, key=_value) if finite else None
-    most = max(finite, key=_value) if finite else None
-    return (
+class _Bucket(NamedTuple):
+    """A row of `bucket` behind its key, columns in order."""
+
+    count: int
+    first_step: int
+    last_step: int
+    min: float | None
+    min_step: int | None
+    max: float | None
+    max_step: int | None
+    first_time: int | None
+    last_time: int | None
+
+
+def _bucket_values(rows: Sequence[_Row]) -> _Bucket:
+    finite = _finite(rows)
+    least = min(finite, key=_value, default=None)
+    most = max(finite, key=_value, default=None)
+    return _Bucket(
         len(rows), rows[0][2], rows[-1][2],
         least and least[4], least and least[2], most and most[4], most and most[2],
         rows[0][3], rows[-1][3],
     )  # fmt: skip
 
 
+def _joined(begun: _Bucket, more: _Bucket) -> _Bucket:
+    """Return the bucket of the rows of `begun` and then of `more`; of equal values the first."""
+    low, high = begun, begun
+    if more.min is not None and (begun.min is None or more.min < begun.min):
+        low = more
+    if more.max is not None and (begun.max is None or more.max > begun.max):
+        high = more
+    return _Bucket(
+        begun.count + more.count, begun.first_step, more.last_step,
+        low.min, low.min_step, high.max, high.max_step,
+        begun.first_time, more.last_time,
+    )  # fmt: skip
+
+
 def _put_attrs(connection: sqlite3.Connection, attrs: Mapping[str, str | None]) -> None:
     for name, value in attrs.items():
         if value is None:
-            connection.execute("DELETE FROM attr WHERE name = ?", (name,))
+            connection.execute("DELETE FROM attr WHERE name = ?", (_storable(name),))
         else:
             connection.execute(
                 "INSERT INTO attr VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = ?",
-                (name, _storable(value), _storable(value)),
+                (_storable(name), _storable(value), _storable(value)),
             )
 
 
 def _line_row(line: OutputLine) -> tuple[object, ...]:
-    return line.time, line.stream, _storable(line.text), line.op or None
+    return _moment(line.time), line.stream, _storable(line.text), _storable(line.op) or None
 
 
 def _storable(text: str) -> str:
-    """Escape lone surrogates (file names that are not UTF-8), which SQLite cannot take."""
+    """Escape what SQLite cannot take, lone surrogates, and NUL, at which its shell would stop."""
+    if "\0" in text:
+        text = text.replace("\0", "\\x00")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -405,39 +454,39 @@ def _storable(text: str) -> str:
     return text
 
 
+def _moment(at: int | None) -> int | None:
+    return at if at is not None and MIN_STEP <= at <= MAX_STEP else None
+
+
+def _number(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a Python int beyond any double
+        return math.inf if value > 0 else -math.inf
+
+
 # `output/NAME` is for numbers that were only printed --------------------------------------------
 
 
-def _leaf(name: str) -> str:
-    return name.rpartition("/")[2].casefold()
-
-
 def _from_file(name: str) -> bool:
-    head = name.split("/", 1)[0]
-    return (
-        head not in ("output", "sys", "op")
-        and not head.startswith("gpu")
-        and ("/output/" not in f"/{name}")
-    )
-
-
-def _is_repeat(staged: _Staged, name: str) -> bool:
-    """Return whether a printed number is one that a file already brought."""
-    if not name.startswith(_OUTPUT) or name in staged.keys:
+    """Return whether a series came from a file of the script, going by its key."""
+    if "/output/" in f"/{name}":
         return False
-    leaf = name[len(_OUTPUT) :].casefold()
-    return any(_leaf(known) == leaf for known in staged.keys if _from_file(known))
+    head = name.partition("/")[0]
+    return head not in ("sys", "op") and not _GPU.fullmatch(head)
 
 
-def _printed_twice(keys: Mapping[str, _Key], new_names: set[str] | None) -> list[str]:
-    """Return the `output/NAME` series that a file has now brought too."""
-    if not new_names:
+def _spellings(name: str) -> set[str]:
+    """Return how a script would print the series `train/loss`: so, `train_loss`, or `loss`."""
+    name = name.casefold()
+    return {name, name.replace("/", "_"), name.rpartition("/")[2]}
+
+
+def _printed_twice(staged: _Staged) -> list[str]:
+    """Return the stored `output/NAME` series that a file has just brought too."""
+    if not staged.new_file_names:
         return []
-    return [
-        name
-        for name in keys
-        if name.startswith(_OUTPUT) and name[len(_OUTPUT) :].casefold() in new_names
-    ]
+    return [name for name in staged.keys if staged.is_printed_twice(name)]
 
 
 def _delete_series(connection: sqlite3.Connection, number: int) -> None:

@@ -11,21 +11,48 @@ TRASH_DIR = ".trash"
 
 
 class OperationPaths:
-    """Files of one operation on a run: its own (`gl.d`) or a later one (`gl.d/ops/2-evaluate`)."""
+    """Files of one operation on a run: its own (`gl.d`) or a later one (`gl.d/ops/2-evaluate`).
+
+    `name` is empty for the run's own operation, else the folder's name. Paths are made when asked
+    for: a list of a hundred runs needs three of each.
+    """
 
     def __init__(self, root: Path, name: str = "") -> None:
         self.root = root
-        #: Empty for the run's own operation, else the folder's name, as in `2-evaluate`.
         self.name = name
-        self.stdout = root / "stdout.log"
-        self.stderr = root / "stderr.log"
-        self.meta = root / "meta"
-        self.manifest = self.meta / "manifest.json"
-        self.started = self.meta / "started.json"
-        self.stop = self.meta / "stop.json"
-        self.exit = self.meta / "exit.json"
-        #: System samples of an operation whose supervisor does not hold the run's lock.
-        self.samples = root / "samples.jsonl"
+
+    @property
+    def stdout(self) -> Path:
+        return self.root / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        return self.root / "stderr.log"
+
+    @property
+    def meta(self) -> Path:
+        return self.root / "meta"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "meta/manifest.json"
+
+    @property
+    def started(self) -> Path:
+        return self.root / "meta/started.json"
+
+    @property
+    def stop(self) -> Path:
+        return self.root / "meta/stop.json"
+
+    @property
+    def exit(self) -> Path:
+        return self.root / "meta/exit.json"
+
+    @property
+    def samples(self) -> Path:
+        """System samples of an operation whose supervisor does not hold the run's lock."""
+        return self.root / "samples.jsonl"
 
 
 class RunPaths(OperationPaths):
@@ -34,15 +61,44 @@ class RunPaths(OperationPaths):
     def __init__(self, run_dir: Path) -> None:
         super().__init__(run_dir / OWN_DIR)
         self.run_dir = run_dir
-        self.db = self.root / "run.db"
-        self.lock = self.root / "lock"
-        self.heartbeat = self.root / "heartbeat"
-        self.errors = self.root / "errors.log"
-        self.sources = self.root / "sources"
-        self.label = self.meta / "label"
-        self.note = self.meta / "note"
-        self.mark = self.meta / "mark"
-        self.ops = self.root / "ops"
+
+    @property
+    def db(self) -> Path:
+        return self.root / "run.db"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one writer of run.db."""
+        return self.root / "lock"
+
+    @property
+    def heartbeat(self) -> Path:
+        """There while somebody keeps run.db current; touched every 10 s."""
+        return self.root / "heartbeat"
+
+    @property
+    def errors(self) -> Path:
+        return self.root / "errors.log"
+
+    @property
+    def sources(self) -> Path:
+        return self.root / "sources"
+
+    @property
+    def label(self) -> Path:
+        return self.root / "meta/label"
+
+    @property
+    def note(self) -> Path:
+        return self.root / "meta/note"
+
+    @property
+    def mark(self) -> Path:
+        return self.root / "meta/mark"
+
+    @property
+    def ops(self) -> Path:
+        return self.root / "ops"
 
     def operation(self, name: str) -> OperationPaths:
         """Return the files of the later operation in folder `name`."""

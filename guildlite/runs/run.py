@@ -55,7 +55,10 @@ class OperationRecord:
     def __init__(self, paths: OperationPaths, run_dir: Path, heartbeat: Path) -> None:
         self.paths_of_operation = paths
         self._run_dir, self._heartbeat = run_dir, heartbeat
+        # Facts are written once: what was found stays true.
         self._manifest: dict[str, object] | None = None
+        self._started: dict[str, object] | None = None
+        self._exit: dict[str, object] | None = None
         self._state: State | None = None
 
     @property
@@ -67,11 +70,15 @@ class OperationRecord:
 
     def started_fact(self) -> dict[str, object] | None:
         """Return started.json, written by the waiter."""
-        return read_fact(self.paths_of_operation.started)
+        if self._started is None:
+            self._started = read_fact(self.paths_of_operation.started)
+        return self._started
 
     def exit_fact(self) -> dict[str, object] | None:
         """Return exit.json, written by the waiter, or by the supervisor if the waiter died."""
-        return read_fact(self.paths_of_operation.exit)
+        if self._exit is None:
+            self._exit = read_fact(self.paths_of_operation.exit)
+        return self._exit
 
     def _text(self, name: str) -> str:
         value = self.manifest.get(name)
