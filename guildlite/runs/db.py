@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,9 @@ from guildlite.series import MAX_STEP, MIN_STEP, Cursor, OutputLine, Point, Read
 
 BUCKET_POINTS = 1024
 _OUTPUT = "output/"
-_GPU = re.compile(r"gpu\d+")
+#: Kinds of source; those of files stand for what was also printed.
+_OUTPUT_KIND = "output"
+_FILE_KINDS = ("tfevents", "csv", "jsonl")
 
 
 class RunDb:
@@ -42,9 +43,7 @@ class RunDb:
             self._keys = {key.key: key for key in self._load_keys()}
             self._sources = self._load_sources()
             self._segments = self._load_segments()
-            self._file_names = {
-                spelling for key in self._keys if _from_file(key) for spelling in _spellings(key)
-            }
+            self._origins = self._load_origins()
         except BaseException:
             self._connection.close()
             raise
@@ -74,6 +73,16 @@ class RunDb:
             "SELECT key_id, source_id, segment, last_step FROM segment ORDER BY segment"
         )
         return {(key, source): (segment, step) for key, source, segment, step in rows}
+
+    def _load_origins(self) -> _Origins:
+        rows = self._connection.execute(
+            'SELECT DISTINCT "key", source.kind FROM segment'
+            " JOIN source ON source.id = source_id JOIN series_key ON series_key.id = key_id"
+        )
+        origins = _Origins()
+        for key, kind in rows:
+            origins.add(key, kind)
+        return origins
 
     def cursors(self) -> list[Cursor]:
         """Return how far every source has been read."""
@@ -106,18 +115,17 @@ class RunDb:
 
     def write(self, readings: Iterable[Reading]) -> None:
         """Commit readings. sqlite3.Error (disk full, say) leaves file and object as before."""
-        staged = _Staged(self._keys, self._sources, self._segments, self._file_names)
+        staged = _Staged(self._keys, self._sources, self._segments, self._origins)
         with _Transaction(self._connection) as connection:
             for reading in readings:
                 _stage(connection, staged, reading)
             for key in staged.changed.values():
                 connection.execute(_UPDATE_KEY, (*key.row()[1:], key.id))
-            for name in _printed_twice(staged):
-                _delete_series(connection, staged.keys[name].id)
-                staged.forget(name)
+            for name in staged.printed_twice():
+                _delete_series(connection, staged, name)
         self._keys, self._sources = staged.keys, staged.sources
         self._segments = staged.segments
-        self._file_names |= staged.new_file_names
+        self._origins.take(staged.new, staged.dropped)
 
     def seal(self, attrs: Mapping[str, str | None]) -> bool:
         """Turn the file into one plain file that can be copied and opened anywhere.
@@ -258,22 +266,19 @@ def _value(row: _Row) -> float:
 
 
 class _Staged:
-    """The writer's state inside a transaction: keys are copied before they change.
-
-    `file_names` are spellings under which a number of a file may be printed; see `_spellings`.
-    """
+    """The writer's state inside a transaction: keys are copied before they change."""
 
     def __init__(
         self,
         keys: dict[str, _Key],
         sources: dict[tuple[str, str], int],
         segments: dict[tuple[int, int | None], tuple[int, int]],
-        file_names: set[str],
+        origins: _Origins,
     ) -> None:
         self.keys, self.sources, self.segments = dict(keys), dict(sources), dict(segments)
         self.changed: dict[str, _Key] = {}
-        self._file_names = file_names
-        self.new_file_names: set[str] = set()
+        self._origins, self.new = origins, _Origins()
+        self.dropped: set[str] = set()
 
     def key(self, connection: sqlite3.Connection, name: str) -> _Key:
         key = self.changed.get(name)
@@ -287,31 +292,72 @@ class _Staged:
                 (name,),
             )
             key = _Key(int(cursor.lastrowid or 0), name, "scalar")
-            if _from_file(name):
-                self.new_file_names |= _spellings(name)
         else:
             key = copy.copy(known)
         self.keys[name] = self.changed[name] = key
         return key
 
-    def is_printed_twice(self, name: str) -> bool:
-        """Return whether `name` is a printed number that a file brought too."""
-        if not name.startswith(_OUTPUT):
-            return False
-        printed = name[len(_OUTPUT) :].casefold()
-        return printed in self._file_names or printed in self.new_file_names
+    def is_in_file(self, printed: str) -> bool:
+        """Return whether a file brought the number that `output/NAME` stands for."""
+        name = printed[len(_OUTPUT) :].casefold()
+        return name in self._origins.spellings or name in self.new.spellings
+
+    def is_printed(self, name: str) -> bool:
+        """Return whether the series of that key was caught in the output."""
+        return name in self.keys and (name in self._origins.printed or name in self.new.printed)
+
+    def printed_twice(self) -> list[str]:
+        """Return the series caught in the output that a file has just brought too."""
+        if not self.new.spellings:
+            return []
+        printed = self._origins.printed | self.new.printed
+        return [name for name in printed if name in self.keys and self.is_in_file(name)]
 
     def forget(self, name: str) -> None:
         number = self.keys.pop(name).id
+        self.changed.pop(name, None)
+        self.new.printed.discard(name)
+        self.dropped.add(name)
         self.segments = {at: open_ for at, open_ in self.segments.items() if at[0] != number}
+
+
+class _Origins:
+    """Which series were caught in the output, and how those of files might be printed.
+
+    `output/NAME` is for numbers that are nowhere but in the output (contract, section 5). Which
+    came first must not matter: a printed series goes as soon as a file brings the same number.
+    """
+
+    def __init__(self) -> None:
+        self.printed: set[str] = set()
+        self.spellings: set[str] = set()
+
+    def add(self, key: str, kind: str) -> None:
+        """Note that a source of `kind` brought points of `key`."""
+        if kind in _FILE_KINDS:
+            name = key.casefold()
+            self.spellings |= {name, name.replace("/", "_"), name.rpartition("/")[2]}
+        elif kind == _OUTPUT_KIND and key.startswith(_OUTPUT):
+            self.printed.add(key)
+
+    def take(self, new: _Origins, dropped: set[str]) -> None:
+        """Add what a committed transaction learnt."""
+        self.printed = (self.printed - dropped) | new.printed
+        self.spellings |= new.spellings
 
 
 def _stage(connection: sqlite3.Connection, staged: _Staged, reading: Reading) -> None:
     source = _put_cursor(connection, staged, reading.cursor) if reading.cursor else None
     for name, points in reading.points.items():
         name = _storable(name)
-        if not staged.is_printed_twice(name):
-            _put_points(connection, staged, name, points, source)
+        if reading.cursor is not None:
+            kind = reading.cursor.kind
+            if kind == _OUTPUT_KIND and name.startswith(_OUTPUT) and staged.is_in_file(name):
+                continue
+            if kind in _FILE_KINDS and staged.is_printed(name):
+                _delete_series(connection, staged, name)
+            staged.new.add(name, kind)
+        _put_points(connection, staged, name, points, source)
     if reading.lines:
         connection.executemany(
             "INSERT INTO output (time, stream, text, op) VALUES (?, ?, ?, ?)",
@@ -378,7 +424,8 @@ def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: Sequence[_Row]
         values = _bucket_values(rows[start:end])
         if within:
             begun = connection.execute(
-                f"SELECT {', '.join(_Bucket._fields)} FROM bucket WHERE key_id = ? AND bucket = ?",
+                "SELECT count, first_step, last_step, min, min_step, max, max_step, first_time,"
+                " last_time FROM bucket WHERE key_id = ? AND bucket = ?",
                 (key.id, number),
             ).fetchone()
             values = _joined(_Bucket(*begun), values)
@@ -392,7 +439,7 @@ def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: Sequence[_Row]
 class _Bucket(NamedTuple):
     """A row of `bucket` behind its key, columns in order."""
 
-    count: int
+    points: int
     first_step: int
     last_step: int
     min: float | None
@@ -422,7 +469,7 @@ def _joined(begun: _Bucket, more: _Bucket) -> _Bucket:
     if more.max is not None and (begun.max is None or more.max > begun.max):
         high = more
     return _Bucket(
-        begun.count + more.count, begun.first_step, more.last_step,
+        begun.points + more.points, begun.first_step, more.last_step,
         low.min, low.min_step, high.max, high.max_step,
         begun.first_time, more.last_time,
     )  # fmt: skip
@@ -465,31 +512,9 @@ def _number(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-# `output/NAME` is for numbers that were only printed --------------------------------------------
-
-
-def _from_file(name: str) -> bool:
-    """Return whether a series came from a file of the script, going by its key."""
-    if "/output/" in f"/{name}":
-        return False
-    head = name.partition("/")[0]
-    return head not in ("sys", "op") and not _GPU.fullmatch(head)
-
-
-def _spellings(name: str) -> set[str]:
-    """Return how a script would print the series `train/loss`: so, `train_loss`, or `loss`."""
-    name = name.casefold()
-    return {name, name.replace("/", "_"), name.rpartition("/")[2]}
-
-
-def _printed_twice(staged: _Staged) -> list[str]:
-    """Return the stored `output/NAME` series that a file has just brought too."""
-    if not staged.new_file_names:
-        return []
-    return [name for name in staged.keys if staged.is_printed_twice(name)]
-
-
-def _delete_series(connection: sqlite3.Connection, number: int) -> None:
+def _delete_series(connection: sqlite3.Connection, staged: _Staged, name: str) -> None:
+    number = staged.keys[name].id
     for table in ("series", "segment", "bucket"):
         connection.execute(f"DELETE FROM {table} WHERE key_id = ?", (number,))
     connection.execute("DELETE FROM series_key WHERE id = ?", (number,))
+    staged.forget(name)

@@ -8,6 +8,7 @@ the step goes back (a resumed training) a new stroke begins.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -266,11 +267,11 @@ def _ranges(parts: Sequence[Sequence[Point]]) -> tuple[tuple[float, float], tupl
 def _padded(low: float, high: float) -> tuple[float, float]:
     if low == high:
         pad = abs(low) * 0.1 or 1.0
-        return max(low - pad, -1.7e308), min(high + pad, 1.7e308)
+        return max(low - pad, -sys.float_info.max), min(high + pad, sys.float_info.max)
     pad = high * 0.05 - low * 0.05
     # A curve that touches zero from above stands on it: below zero there is nothing to show.
     below = low - pad if low < 0 or low > pad else 0.0
-    padded = max(below, -1.7e308), min(high + pad, 1.7e308)
+    padded = max(below, -sys.float_info.max), min(high + pad, sys.float_info.max)
     return padded if padded[0] < padded[1] else (low - abs(low) * 0.1 - 5e-324, high)
 
 
