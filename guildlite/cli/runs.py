@@ -31,6 +31,7 @@ from guildlite.cli.output import (
 )
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
+from guildlite.runs.compare import differing_flags
 
 if TYPE_CHECKING:
     from guildlite.project import Metric
@@ -175,9 +176,7 @@ def _run_table(
     if not listed:
         return []
     given = [run.flags for _, run in listed]
-    flags = differing_flags(
-        [each for each, (_, run) in zip(given, listed, strict=True) if not run.error]
-    )
+    flags = differing_flags([run.flags for _, run in listed if not run.error])[:_MOST_FLAGS]
     named = [metric.key for metric in metrics if metric.primary] or [m.key for m in metrics]
     summaries = [_summaries(run, named[:_MOST_METRICS]) for _, run in listed]
     keys = named[:_MOST_METRICS] or _first_series(summaries)
@@ -220,23 +219,6 @@ def _fixed_cells(number: int, run: Run, now: float, name: str) -> list[Cell]:
         Cell(format_duration(run.duration_s)),
         Cell(label),
     ]
-
-
-def differing_flags(given: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the names of flags in which runs are not all alike, in project order.
-
-    `given` holds the flags of each run; a flag that only some have differs.
-    """
-    values: dict[str, set[str]] = {}
-    for flags in given:
-        for name, value in flags.items():
-            values.setdefault(name, set()).add(value)
-    differing = [
-        name
-        for name, seen in values.items()
-        if len(seen) > 1 or any(name not in flags for flags in given)
-    ]
-    return differing[:_MOST_FLAGS]
 
 
 def _summaries(run: Run, keys: Sequence[str] = ()) -> dict[str, Summary]:
