@@ -19,6 +19,10 @@ from guildlite.web.workspace import natural
 
 #: Charts on one page; beyond it a page is slow to make, to load and to look at.
 CARDS_PER_PAGE = 60
+#: Rows of run.db read for one page, at 2 to 3 microseconds each.
+ROWS_PER_PAGE = 400_000
+# Up to here RunReader.chart reads every point, beyond it the buckets.
+_UNBUCKETED = 50_000
 #: Lines on one card.
 MOST_LINES = 18
 #: Up to this many points a line is read whole, with its gaps; beyond, run.db gives the extremes.
@@ -92,10 +96,10 @@ def read_cards(
     scalars = [s for s in everything if s.kind == "scalar" and is_system(s.key) == system]
     wanted, problem = filter_keys(scalars, tags)
     plans = plan_system(wanted) if system else plan_metrics(wanted, charts)
-    pages = max(1, -(-len(plans) // CARDS_PER_PAGE))
-    page = min(max(1, page), pages)
+    pages = paged(plans)
+    page = min(max(1, page), len(pages))
     groups: dict[str, list[Card]] = {}
-    for plan in plans[(page - 1) * CARDS_PER_PAGE : page * CARDS_PER_PAGE]:
+    for plan in pages[page - 1]:
         groups.setdefault(plan.group, []).append(_read_card(reader, plan, system))
     return Cards(
         groups=list(groups.items()),
@@ -104,9 +108,28 @@ def read_cards(
         series=len(scalars),
         shown=len(wanted),
         page=page,
-        pages=pages,
+        pages=len(pages),
         others=[] if system else [s for s in everything if s.kind != "scalar"],
     )
+
+
+def paged(plans: Sequence[Plan]) -> list[list[Plan]]:
+    """Return plans by page: as many as can be looked at, and read in about a second."""
+    pages: list[list[Plan]] = [[]]
+    rows = 0
+    for plan in plans:
+        cost = sum(rows_read(summary) for summary in plan.series)
+        if pages[-1] and (len(pages[-1]) >= CARDS_PER_PAGE or rows + cost > ROWS_PER_PAGE):
+            pages.append([])
+            rows = 0
+        pages[-1].append(plan)
+        rows += cost
+    return pages
+
+
+def rows_read(summary: Summary) -> int:
+    """Return about how many rows of run.db it takes to draw a series."""
+    return summary.count if summary.count <= _UNBUCKETED else 2 * summary.count // 1024
 
 
 def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | None]:

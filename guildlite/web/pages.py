@@ -36,6 +36,8 @@ SECTIONS = (
 )
 #: Runs in the list that leads from one run's page to another's.
 _MOST_PICKED = 12
+#: Characters of one line of output; the log file has all of it.
+_LONGEST_LINE = 5000
 
 
 @dataclass(frozen=True)
@@ -264,14 +266,13 @@ def _environment() -> Environment:
         clock=numbers.format_clock,
         iso=numbers.iso_moment,
         listed=rundata.listed,
-        ansi=lambda text: Markup(ansi.to_html(text)),
+        ansi=_line,
         message=_message,
     )
     environment.globals.update(
         run_url=run_url,
         file_url=file_url,
-        is_live=is_live,
-        is_text=files.is_text,
+        lines_per_page=rundata.LINES_PER_PAGE,
         is_image=files.is_image,
         unit_of=numbers.unit_of,
         slot_class=charts.slot_class,
@@ -288,6 +289,14 @@ def _finalize(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return ansi.visible(value)
     return "" if value is None else value
+
+
+def _line(text: str) -> Markup:
+    """Return a line of output as HTML, cut where nobody reads on: a page stays a page."""
+    cut = len(text) - _LONGEST_LINE
+    html = ansi.to_html(text[:_LONGEST_LINE])
+    more = f' <span class="soft">and {cut:,} more characters</span>' if cut > 0 else ""
+    return Markup(html + more)
 
 
 def _message(text: str) -> Markup:
