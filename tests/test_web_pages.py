@@ -122,6 +122,7 @@ def test_the_first_page_is_the_run_table(client: httpx.Client) -> None:
 def test_latest_leads_to_the_newest_run(client: httpx.Client, place: Path) -> None:
     newest = RunStore(place / "runs").list()[0]
     assert client.get("/runs/latest").headers["location"] == f"/runs/{newest.id}"
+    assert client.get("/runs/latest/system").headers["location"] == f"/runs/{newest.id}/system"
     assert client.get("/api/v1/runs/latest").json()["id"] == newest.id
 
 

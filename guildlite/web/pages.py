@@ -63,6 +63,7 @@ class Pages:
             "/": self.home,
             "/runs": self.runs,
             "/runs/latest": self.latest,
+            "/runs/latest/{section}": self.latest,
             "/runs/{run_id}": self.overview,
             "/runs/{run_id}/scalars": self.scalars,
             "/runs/{run_id}/system": self.system,
@@ -80,7 +81,9 @@ class Pages:
         return RedirectResponse("/runs", status_code=303)
 
     def latest(self, request: Request) -> Response:
-        return RedirectResponse(run_url(self.workspace.latest().id), status_code=303)
+        newest = run_url(self.workspace.latest().id)
+        section = request.path_params.get("section")
+        return RedirectResponse(f"{newest}/{quote(section)}" if section else newest, 303)
 
     def runs(self, request: Request) -> Response:
         query = request.query_params
