@@ -291,7 +291,8 @@ def test_an_unreadable_run_is_said_to_be_one(three: list[Run]) -> None:
     three[0].paths.manifest.unlink()
     answer = call("show")
     assert answer.status == 1
-    assert answer.err.startswith(f"error: run `{three[0].id}` cannot be read: gl.d/meta/manifest.json")
+    why = "cannot be read: gl.d/meta/manifest.json"
+    assert answer.err.startswith(f"error: run `{three[0].id}` {why}")
 
 
 def test_a_damaged_database_leaves_the_rest_of_the_page(three: list[Run]) -> None:

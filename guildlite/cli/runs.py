@@ -154,7 +154,7 @@ def _mentions(run: Run, word: str) -> bool:
 
 
 def _metrics_of(context: Context) -> Iterable[Metric]:
-    project = context.find_project()
+    project = context.readable_project()
     return project.metrics.values() if project else ()
 
 
