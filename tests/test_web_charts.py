@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guildlite.project import Chart
-from guildlite.series import Point, Summary
+from guildlite.series import Point, Summary, is_system_key
 from guildlite.web import cards, charts
 from guildlite.web.charts import Line, Scale
 from guildlite.web.numbers import (
     format_bytes,
     format_duration,
     format_number,
-    is_system,
     scale_of,
     unit_of,
 )
@@ -219,8 +218,11 @@ def test_units_follow_from_system_keys() -> None:
     assert unit_of("evaluate/op/mem/rss") == "bytes"
     assert unit_of("gpu0/power") == "W"
     assert unit_of("train/used") == ""
-    assert is_system("gpu12/temp")
-    assert not is_system("system/loss")
+    assert is_system_key("gpu12/temp")
+    assert is_system_key("gpu0/mig3/mem/used")
+    assert is_system_key("evaluate/sys/cpu11/util")
+    assert not is_system_key("model/op/x")
+    assert not is_system_key("system/loss")
     assert scale_of(3 * 2**20, "bytes/s") == (2**20, " MiB/s")
     assert format_number(0.431, "ratio") == "43.1%"
     assert format_number(75, "°C") == "75 °C"

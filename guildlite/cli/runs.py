@@ -32,6 +32,7 @@ from guildlite.cli.output import (
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
 from guildlite.runs.compare import differing_flags
+from guildlite.series import is_system_key
 
 if TYPE_CHECKING:
     from guildlite.project import Metric
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 STATUSES = ("pending", "running", "completed", "failed", "stopped", "lost")
 
 #: Series of the machine; what the script said comes first and alone.
-_SYSTEM = re.compile(r"(?:\d+-[^/]+/)?(?:sys|op|gpu\d+)/")
 #: Columns of flags and metrics, together, beyond which a table is no longer read.
 _MOST_FLAGS = 6
 _MOST_METRICS = 3
@@ -244,7 +244,7 @@ def _first_series(summaries: Sequence[Mapping[str, Summary]]) -> list[str]:
 
 def own_series(keys: Iterable[str]) -> Iterator[str]:
     """Return the keys that come from the script rather than from watching the machine."""
-    return (key for key in keys if not _SYSTEM.match(key))
+    return (key for key in keys if not is_system_key(key))
 
 
 def _last(found: Summary | None, pattern: str | None) -> str:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
-from guildlite.series import Point, Summary
+from guildlite.series import SYSTEM_KEY, Point, Summary, is_system_key
 from guildlite.web.charts import Line
-from guildlite.web.numbers import is_system, unit_of
+from guildlite.web.numbers import unit_of
 from guildlite.web.workspace import natural
 
 #: Charts on one page; beyond it a page is slow to make, to load and to look at.
@@ -40,7 +40,6 @@ _TOGETHER = (
     Chart("GPU memory", r"gpu\d*/mem/util"),
 )
 _FAMILIES = {"op": "Process tree", "sys": "This machine", "gpu": "GPU"}
-_SYSTEM_PART = re.compile(r"(?:([^/]+)/)?((sys|op|gpu)\d*/.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def read_cards(
     `tags` is a regular expression searched for in the keys; a bad one filters nothing.
     """
     everything = reader.summaries()
-    scalars = [s for s in everything if s.kind == "scalar" and is_system(s.key) == system]
+    scalars = [s for s in everything if s.kind == "scalar" and is_system_key(s.key) == system]
     wanted, problem = filter_keys(scalars, tags)
     plans = plan_system(wanted) if system else plan_metrics(wanted, charts)
     pages = paged(plans)
@@ -171,7 +170,7 @@ def plan_system(series: Sequence[Summary]) -> list[Plan]:
     """Return the charts of system series: by operation, then process tree, machine, each GPU."""
     groups: dict[tuple[str, str], dict[str, list[Summary]]] = {}
     for summary in series:
-        match = _SYSTEM_PART.fullmatch(summary.key)
+        match = SYSTEM_KEY.fullmatch(summary.key)
         if match is None:
             continue
         operation, name, family = match[1] or "", match[2], match[3]

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.runs.compare import differing_flags
-from guildlite.series import Point
-from guildlite.web.numbers import is_system
+from guildlite.series import Point, is_system_key
 from guildlite.web.workspace import Workspace, is_live, matches, natural
 
 PER_PAGE = 100
@@ -204,7 +203,7 @@ def common_series(runs: Iterable[Run]) -> list[str]:
                 counts.update(
                     summary.key
                     for summary in reader.summaries()
-                    if summary.kind == "scalar" and not is_system(summary.key)
+                    if summary.kind == "scalar" and not is_system_key(summary.key)
                 )
         except RunUnreadable:
             continue

@@ -14,11 +14,11 @@ from guildlite.errors import RunUnreadable
 from guildlite.http import RequestError
 from guildlite.platform import signal_name
 from guildlite.runs import LaterOperation, Run, RunReader, StoredLine
-from guildlite.series import STDERR, STDOUT, Point, Summary
+from guildlite.series import STDERR, STDOUT, Point, Summary, is_system_key
 from guildlite.web.ansi import strip_ansi
 from guildlite.web.cards import ROWS_PER_PAGE, rows_read
 from guildlite.web.files import Entry, Folder, list_folder, read_text
-from guildlite.web.numbers import format_number, is_system
+from guildlite.web.numbers import format_number
 from guildlite.web.workspace import Workspace
 
 #: Lines on one page of output, and at the end of the overview.
@@ -136,7 +136,7 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
     try:
         with run.read() as reader:
             attributes = reader.attrs()
-            own = [s for s in reader.summaries() if s.kind == "scalar" and not is_system(s.key)]
+            own = [s for s in reader.summaries() if s.kind == "scalar" and not is_system_key(s.key)]
             count = len(own)
             tiles = _tiles(workspace, run, reader, own, attributes)
             series = _series_rows(reader, own[:MOST_SUMMARIES])
