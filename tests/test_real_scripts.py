@@ -113,7 +113,9 @@ def event_referee(directory: Path) -> dict[str, list[tuple[int, float]]]:
             from tensorboard.util.tensor_util import make_ndarray
 
             rows = [(each.step, make_ndarray(each.tensor_proto)) for each in events.Tensors(tag)]
-            found[head + tag] = [(step, float(value)) for step, value in rows if not value.shape]
+            # Keras writes its configuration as a text of no shape.
+            numbers = [(step, value) for step, value in rows if value.dtype.kind in "fiub"]
+            found[head + tag] = [(step, float(value)) for step, value in numbers if not value.shape]
     return found
 
 
