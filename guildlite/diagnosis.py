@@ -8,15 +8,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from guildlite.command import (
-    active_interpreter,
-    resolve_command,
-    site_packages,
-)
+from guildlite.command import active_interpreter, resolve_command, site_packages
 from guildlite.errors import GuildliteError
 from guildlite.platform import file_system, is_network_file_system
 from guildlite.project import PROJECT_FILE, Operation, Project, find_project
@@ -40,7 +36,7 @@ class Finding:
 class Report:
     """Everything `gl check` found, section by section."""
 
-    findings: tuple[Finding, ...] = field(default_factory=tuple)
+    findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:

@@ -41,6 +41,9 @@ _NANS = frozenset((".nan", ".NaN", ".NAN"))
 _MAX_INT_LENGTH = 3500
 
 _SWEEP = r"(?s)\s*(?:\[.*\]\s*$|(?:range|linspace|logspace|uniform|loguniform|int|logint)\[)"
+#: How many flags a hint lists; more would push the error itself off a small terminal.
+_FEW_FLAGS = 8
+
 _VARIABLE = r"\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})"
 
 # English names a thing by its last word: an `api_key` is a key, a `key_dim` is not.
@@ -464,10 +467,10 @@ def resolve_flags(
     """Bring defaults, profiles (later wins) and the command line (strongest) together.
 
     `assignments` are checked `name=value` words; unknown names are refused unless
-    `accept_unknown`. `free` are those of `-F`: any name, and a value that the flag would refuse
-    is kept as text. A profile may also name flags in `elsewhere` (of other models of the
-    project); they are skipped. Raises FlagError for an unknown name, a value not accepted, or
-    required flags without a value.
+    `accept_unknown`; empty text takes a flag's value away. `free` are those of `-F`: any name,
+    and a value that the flag would refuse is kept as text, empty text too. A profile may also
+    name flags in `elsewhere` (of other models of the project); they are skipped. Raises FlagError
+    for an unknown name, a value not accepted, or required flags without a value.
     """
     launch = _Launch(flags)
     for profile, values in profile_values:
@@ -522,17 +525,25 @@ class _Launch:
         flag = self.flags.get(name)
         if flag is not None:
             if not (text == SECRET_MARK and is_secret(flag)):
-                self._set(name, check_value(flag, text), "command line")
+                # For text too `name=` is no value; `-F name=` is how to pass empty text.
+                self._set(name, check_value(flag, text) if text else None, "command line")
         elif accept_unknown:
             if is_sweep(text):
                 raise sweep_refusal(name)
             self.set_freely(name, text)
+            self.values[name] = text or None
         else:
-            freely = f"-F {name}={'VALUE' if is_secret(name) else text}"
-            raise FlagError(
-                f"flag {shown(name)} is not known",
-                hint=f"{_guess(name, self.flags) or ''} `{freely}` passes it anyway".strip(),
-            )
+            raise FlagError(f"flag {shown(name)} is not known", hint=self._ways_out(name, text))
+
+    def _ways_out(self, name: str, text: str) -> str:
+        freely = f"`-F {name}={'VALUE' if is_secret(name) else text}` passes it anyway"
+        if near := _guess(name, self.flags):
+            return f"{near} {freely}"
+        known = list(self.flags)
+        if not known:
+            return freely
+        more = ["..."] if len(known) > _FEW_FLAGS else []
+        return f"known: {', '.join(known[:_FEW_FLAGS] + more)}; {freely}"
 
     def set_freely(self, name: str, text: str) -> None:
         flag = self.flags.setdefault(name, Flag(name))

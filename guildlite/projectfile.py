@@ -21,7 +21,6 @@ from guildlite.projectkeys import (
     PROJECT,
     Boolean,
     FlagValue,
-    KeyDoc,
     ListOf,
     MapOf,
     Number,
@@ -30,13 +29,11 @@ from guildlite.projectkeys import (
     Spelling,
     Text,
     describe,
-    iter_keys,
-    json_schema,
     resolve,
 )
 from guildlite.yamlnodes import Node, Source, decode_source, parse_nodes, read_source
 
-__all__ = ["KeyDoc", "iter_keys", "json_schema", "parse_project", "read_project_file"]
+__all__ = ["parse_project", "read_project_file"]
 
 Place = tuple[str, ...]
 

@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guildlite.command import (
-    resolve_command,
-)
+from guildlite.command import resolve_command
 from guildlite.errors import GuildliteError, UsageError, did_you_mean
 from guildlite.flags import Flag, format_value, parse_scalar
 from guildlite.project import PROJECT_FILE
@@ -52,11 +50,10 @@ def init_project(
     if path.exists():
         raise _already_there(path)
     title = name or directory.resolve().name or "project"
+    scripts = _find_scripts(directory)
     if train_cmd is not None:
         models = {_model_name(title): _given_command(train_cmd, directory)}
-        scripts = _Scripts([], *_find_scripts(directory)[1:])
     else:
-        scripts = _Scripts(*_find_scripts(directory))
         models = _models(scripts.train, title)
     text = "\n".join(_project_lines(title, directory, models, scripts)) + "\n"
     try:
@@ -83,7 +80,7 @@ def _given_command(command: str, directory: Path) -> str:
     return command
 
 
-def _find_scripts(directory: Path) -> tuple[list[str], list[str], list[str]]:
+def _find_scripts(directory: Path) -> _Scripts:
     train, prepare, evaluate = [], [], []
     for path in _python_files(directory):
         word = path.relative_to(directory).as_posix()
@@ -97,7 +94,7 @@ def _find_scripts(directory: Path) -> tuple[list[str], list[str], list[str]]:
     if any(Path(word).stem.lower() == "train" for word in train):
         train = [word for word in train if Path(word).stem.lower() != "main"]
     train = train or [word for word in _other_programs(directory) if word not in prepare + evaluate]
-    return train, prepare, evaluate
+    return _Scripts(train, prepare, evaluate)
 
 
 def _python_files(directory: Path) -> Iterator[Path]:
@@ -291,7 +288,7 @@ def init_example(name: str, directory: Path) -> list[Path]:
     if clashes:
         raise UsageError(
             f"{', '.join(f'`{each}`' for each in clashes)} already there",
-            hint="choose an empty directory: `gl -C DIR init --example " + name + "`",
+            hint=f"choose an empty directory: `gl -C DIR init --example {name}`",
         )
     try:
         for file in files:

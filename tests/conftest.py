@@ -1,14 +1,18 @@
-"""Fixtures every test may use. Places are passed in, so nothing is redirected."""
+"""Fixtures every test may use; what they are made of is in `support`."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from support.processes import Front, left_over
 
 from guildlite.runs import Run, RunStore
 
@@ -72,3 +76,40 @@ def gl(tmp_path: Path) -> Iterator[Gl]:
 def latest(tmp_path: Path) -> Callable[[], Run]:
     """Return the newest run under the test's `runs`."""
     return lambda: RunStore(tmp_path / "runs").list()[0]
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[Callable[..., Front]]:
+    """Start gl in the test's directory; whatever is left of any run is killed afterwards."""
+    fronts: list[Front] = []
+
+    def start(*words: str, **settings: object) -> Front:
+        fronts.append(Front(tmp_path, *words, **settings))  # type: ignore[arg-type]
+        return fronts[-1]
+
+    yield start
+    for one in fronts:
+        one.process.kill()
+        one.process.communicate(timeout=10)
+    for process in left_over(tmp_path):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+@pytest.fixture
+def own_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home of the test's own, where the search for a project file ends, and no environment."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.delenv("CONDA_PREFIX", raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the forty-option trainer and what often stands beside one."""
+    root = tmp_path / "my digits"
+    root.mkdir()
+    shutil.copy(Path(__file__).parent / "scripts" / "argparse_forty.py", root / "train.py")
+    for name in ("prepare_data.py", "evaluate.py", "main.py", "test_train.py", "model.py"):
+        (root / name).write_text("print('x')\n")
+    return root

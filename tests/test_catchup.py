@@ -17,12 +17,10 @@ from typing import Any
 
 import pytest
 from conftest import Gl
-from run_dirs import make_run
-from running import (
+from support.processes import (
     Front,
     assert_sealed,
     fresh,
-    front,
     roles,
     rows,
     script,
@@ -30,6 +28,7 @@ from running import (
     wait_ended,
     wait_for,
 )
+from support.run_dirs import make_run
 
 from guildlite.execute import catchup
 from guildlite.execute.catchup import needs_settling, settle
@@ -37,8 +36,6 @@ from guildlite.execute.waiter import Order, fork_waiter
 from guildlite.runs import Run, RunStore
 from guildlite.runs.db import RunDb
 from guildlite.runs.facts import write_fact
-
-__all__ = ["front"]
 
 Start = Callable[..., Front]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from commands import call
+from support.commands import call
 
 import guildlite
 from guildlite.cli import main as entry

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import call
-from run_dirs import START, make_run
+from support.commands import call
+from support.run_dirs import START, make_run
 
 from guildlite.project import load_project
 from guildlite.runs import RunStore

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import call
-from run_dirs import START, make_run
+from support.commands import call
+from support.run_dirs import START, make_run
 
 from guildlite.cli.runs import parse_since
 from guildlite.cli.why import last_traceback

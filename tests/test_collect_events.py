@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from event_files import DT_FLOAT, records, scalar, summary, tensor, version
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.event_files import DT_FLOAT, records, scalar, summary, tensor, version
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 
 from guildlite.collect.events import EventFiles

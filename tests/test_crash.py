@@ -13,12 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Gl
-from event_files import records, scalar, version
-from running import (
+from support.event_files import records, scalar, version
+from support.processes import (
     Front,
     assert_sealed,
     fresh,
-    front,
     left_over,
     roles,
     rows,
@@ -30,8 +29,6 @@ from running import (
 
 from guildlite.execute.catchup import settle
 from guildlite.runs import Run
-
-__all__ = ["front"]
 
 STEPS = 150
 #: Appends ready-made event records, JSON lines and output, and says outside the run how many of

@@ -17,38 +17,7 @@ from guildlite.scaffold import init_project
 SCRIPTS = Path(__file__).parent / "scripts"
 CHECKOUT = Path(__file__).parent.parent
 
-
-@pytest.fixture(autouse=True)
-def own_places(tmp_path_factory, monkeypatch):
-    """Keep the cache of project files, and the search for them, inside the test's folder."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
-    monkeypatch.delenv("CONDA_PREFIX", raising=False)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with the forty-option trainer and what often stands beside one."""
-    root = tmp_path / "my digits"
-    root.mkdir()
-    shutil.copy(SCRIPTS / "argparse_forty.py", root / "train.py")
-    for name in ("prepare_data.py", "evaluate.py", "main.py", "test_train.py", "model.py"):
-        (root / name).write_text("print('x')\n")
-    return root
-
-
-def uncommented(path, marker):
-    """Take the number signs away from a block of comments, as the file tells people to."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    start = next(place for place, line in enumerate(lines) if line.strip() == marker)
-    depth = lines[start].index("#")
-    for place in range(start, len(lines)):
-        if lines[place][depth : depth + 2] != "# ":
-            break
-        lines[place] = lines[place][:depth] + lines[place][depth + 2 :]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 class TestCheck:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
-from serving import ROOT, running
+from support.servers import ROOT, running
 
 from guildlite import http
 from guildlite.errors import GuildliteError, UsageError
@@ -497,9 +497,8 @@ async def app(scope, receive, send):
         await send({"type": "http.response.body", "body": b"tick", "more_body": True})
         await asyncio.sleep(0.02)
 
-number = http.run_server(http.Guard(app), "127.0.0.1", 0, grace_s=1,
-                         on_ready=lambda url: print(url, flush=True))
-sys.exit(number)
+server = http.HttpServer(http.Guard(app), http.listen("127.0.0.1", 0), grace_s=1)
+sys.exit(server.run(lambda: print(server.port, flush=True)))
 """
 
 
@@ -511,7 +510,7 @@ def test_a_signal_stops_without_a_word(number: signal.Signals, streaming: bool) 
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout
-    port = int(process.stdout.readline().rpartition(":")[2])
+    port = int(process.stdout.readline())
     client = socket.create_connection(("127.0.0.1", port), timeout=20)
     path = b"/" if streaming else b"/once"
     client.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)

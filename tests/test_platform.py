@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import wait_for
+from support.processes import wait_for
 
 from guildlite.platform import (
     FileLock,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import call
 from conftest import Gl
+from support.commands import call
 
 from guildlite.errors import LaunchError, UsageError
 from guildlite.execute import prepare

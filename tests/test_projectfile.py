@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from guildlite import yamlnodes
 from guildlite.errors import ProjectFileError
 from guildlite.project import load_project
-from guildlite.projectfile import iter_keys, json_schema, parse_project, read_project_file
-from guildlite.projectkeys import resolve
+from guildlite.projectfile import parse_project, read_project_file
+from guildlite.projectkeys import iter_keys, json_schema, resolve
 
 EXAMPLE = Path(__file__).parents[1] / "project.yml.example"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_dirs import START, make_run
+from support.run_dirs import START, make_run
 
 from guildlite.errors import GuildliteError, LaunchError, RunNotFound, RunUnreadable, UsageError
 from guildlite.runs import Run, RunStore, Status

@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -18,26 +17,7 @@ from guildlite.scriptflags import read_script_flags
 SCRIPTS = Path(__file__).parent / "scripts"
 CHECKOUT = Path(__file__).parent.parent
 
-
-@pytest.fixture(autouse=True)
-def own_places(tmp_path_factory, monkeypatch):
-    """Keep the cache of project files, and the search for them, inside the test's folder."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
-    monkeypatch.delenv("CONDA_PREFIX", raising=False)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with the forty-option trainer and what often stands beside one."""
-    root = tmp_path / "my digits"
-    root.mkdir()
-    shutil.copy(SCRIPTS / "argparse_forty.py", root / "train.py")
-    for name in ("prepare_data.py", "evaluate.py", "main.py", "test_train.py", "model.py"):
-        (root / name).write_text("print('x')\n")
-    return root
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 def uncommented(path, marker):

@@ -142,6 +142,16 @@ class TestFortyOptions:
     def test_several_words_are_named_as_a_problem(self, found):
         assert [p.split("`")[1] for p in found.problems] == ["--image-size", "--layers"]
 
+    def test_a_remainder_is_several_words(self, tmp_path):
+        found = read(
+            tmp_path,
+            "import argparse\n"
+            "p = argparse.ArgumentParser()\n"
+            "p.add_argument('--rest', nargs=argparse.REMAINDER)\n"
+            "p.parse_args()\n",
+        )
+        assert found.several == {"rest"}
+
 
 class TestSubcommands:
     def test_the_fixed_words_choose(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,7 +16,8 @@ import httpx
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from serving import running, save_doubler, save_model, start_serve
+from support.models import save_doubler, save_model
+from support.servers import running, start_serve
 
 from guildlite import http
 from guildlite.errors import GuildliteError
@@ -487,6 +489,16 @@ def test_beyond_loopback_the_token_is_demanded_and_printed(serve: Any) -> None:
         assert page.status_code == 200
         assert token not in page.text
         assert page.url.query == b""
+
+
+def test_a_token_that_was_chosen_is_not_printed(serve: Any) -> None:
+    _, lines = serve(token="chosen-by-hand")
+    assert not [line for line in lines if "chosen-by-hand" in line]
+    environ = {**os.environ, "GL_TOKEN": "chosen-by-hand"}
+    pasted = subprocess.run(
+        lines[4], shell=True, capture_output=True, text=True, timeout=60, env=environ, check=False
+    )
+    assert json.loads(pasted.stdout) == [{"prediction": [0, 0, 0]}]
 
 
 def test_a_port_in_use_is_found_before_the_model_is_loaded(run_dir: Path) -> None:

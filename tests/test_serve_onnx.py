@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from serving import save_doubler, save_model
+from support.models import save_doubler, save_model
 
 from guildlite.errors import GuildliteError, MissingExtra
 from guildlite.serve.runtimes.onnx import OnnxRuntime, check_external_files, external_files

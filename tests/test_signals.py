@@ -17,18 +17,17 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Gl
-from run_dirs import make_run
-from running import (
+from support.processes import (
     Front,
     assert_sealed,
     fresh,
-    front,
     left_over,
     roles,
     script,
     wait_ended,
     wait_for,
 )
+from support.run_dirs import make_run
 
 from guildlite.execute import stop as stopping
 from guildlite.execute.executor import LocalExecutor, LocalJob
@@ -36,8 +35,6 @@ from guildlite.execute.frontend import FrontEnd
 from guildlite.execute.supervisor import Supervisor
 from guildlite.execute.waiter import Order, fork_waiter
 from guildlite.runs import Run, RunStore
-
-__all__ = ["front"]
 
 Start = Callable[..., Front]
 

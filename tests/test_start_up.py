@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from run_dirs import START, make_run
+from support.run_dirs import START, make_run
 
 import guildlite
 from guildlite.runs import RunStore

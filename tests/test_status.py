@@ -14,15 +14,13 @@ from typing import Any
 
 import pytest
 from conftest import Gl
-from run_dirs import make_run
-from running import Front, fresh, front, roles, script, wait_ended
+from support.processes import Front, fresh, roles, script, wait_ended
+from support.run_dirs import make_run
 
 from guildlite.execute.catchup import needs_settling, settle
 from guildlite.platform import ProcessIdentity
 from guildlite.runs import Run, RunStore
 from guildlite.runs.facts import read_fact, write_fact
-
-__all__ = ["front"]
 
 Start = Callable[..., Front]
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from event_files import DT_DOUBLE, DT_FLOAT, DT_STRING, scalar, summary, tensor, version
+from support.event_files import DT_DOUBLE, DT_FLOAT, DT_STRING, scalar, summary, tensor, version
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from event_files import header, records, scalar, scalars, version
+from support.event_files import header, records, scalar, scalars, version
 
 from guildlite.tfevents import Chunk, Cursor, FileTree, LogDir, open_regular
 from guildlite.tfevents import logdir as logdir_module

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from event_files import header, records
 from hypothesis import given
 from hypothesis import strategies as st
+from support.event_files import header, records
 
 from guildlite.tfevents import BadFraming, BadPayload, RecordReader
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from run_dirs import make_run
-from web_client import make_project
+from support.run_dirs import make_run
+from support.viewing import make_project
 
 from guildlite.errors import GuildliteError, UsageError
 from guildlite.platform import ProcessIdentity

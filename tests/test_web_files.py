@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from run_dirs import make_run
-from web_client import get_raw, make_project, viewing
+from support.run_dirs import make_run
+from support.viewing import get_raw, make_project, viewing
 
 from guildlite.http import RequestError
 from guildlite.runs import Run

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from run_dirs import START, make_run
-from web_client import SECRET, make_project, viewing
+from support.run_dirs import START, make_run
+from support.viewing import SECRET, make_project, viewing
 
 from guildlite.runs import Run, RunStore
 from guildlite.runs.db import RunDb

@@ -20,11 +20,13 @@ from guildlite.cli.output import (
     status_text,
 )
 from guildlite.cli.words import FlagWordsCommand, command
+from guildlite.command import CommandNotFound
 from guildlite.errors import GuildliteError, UsageError, did_you_mean
 from guildlite.execute.prepare import (
     Plan,
     Words,
     check_requirements,
+    check_without_run,
     create_operation,
     create_run,
     launch_environment,
@@ -118,6 +120,7 @@ def prepare(
     project = context.project()
     operation = _find_prepare(project, _only_name(names, "MODEL"))
     plan = plan_operation(project, operation, said, os.environ)
+    check_without_run(plan)
     if preview:
         return _preview(context, plan, run_dir=None)
     from guildlite.execute.direct import run_here
@@ -184,8 +187,28 @@ def run(context: Context, /, words: Sequence[str], **options: Any) -> int:
         _only_name(names, "MODEL:OPERATION")
         operation = project.operation(project.model(model or None), name)
         return _launch(context, project, operation, said, options)
-    plan = plan_script(names, context.directory, said, os.environ)
+    try:
+        plan = plan_script(
+            _command_line(names, context.directory), context.directory, said, os.environ
+        )
+    except CommandNotFound as error:
+        if project is not None and names[0] in project.models:
+            error.hint = f"`{names[0]}` is a model: `gl run {names[0]}:OPERATION`"
+        raise
     return _launch_plan(context, plan, options)
+
+
+def _command_line(names: Sequence[str], directory: Path) -> list[str]:
+    """Return the words of a command, one given in quotes (`gl run "sh job.sh"`) taken apart."""
+    first = names[0]
+    if not any(character.isspace() for character in first) or (directory / first).exists():
+        return list(names)
+    from shlex import split
+
+    try:
+        return [*split(first), *names[1:]]
+    except ValueError as error:
+        raise UsageError(f"`{first}` is no command line: {str(error).lower()}") from error
 
 
 @_flag_words("evaluate")
@@ -346,7 +369,9 @@ def _only_running(context: Context) -> Run:
         raise GuildliteError("no run is running", hint="see `gl runs`")
     if len(running) > 1:
         names = ", ".join(found.id for found in running[:5])
-        raise UsageError(f"{len(running)} runs are running: {names}", hint="gl stop RUN")
+        raise UsageError(
+            f"{len(running)} runs are running: {names}", hint="name one: `gl stop RUN`"
+        )
     return running[0]
 
 
@@ -440,8 +465,11 @@ def _follow_new(
 
 
 def _say_interrupt(context: Context) -> Callable[[int], None]:
+    from guildlite.execute.frontend import grace_after
+
+    grace = f"{grace_after(signal.SIGINT):g} s"
     texts = {
-        signal.SIGINT: "\nstopping: the script has 10 s to end; Ctrl-C again sends SIGTERM",
+        signal.SIGINT: f"\nstopping: the script has {grace} to end; Ctrl-C again sends SIGTERM",
         signal.SIGTERM: "\nSIGTERM sent; Ctrl-C again kills",
         signal.SIGKILL: "\nkilled",
     }

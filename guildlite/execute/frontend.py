@@ -13,7 +13,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from guildlite.execute.executor import LocalJob
-from guildlite.execute.stop import GRACE_S, RUN_ENDED, Processes, kill_all, request_stop, send
+from guildlite.execute.stop import (
+    GRACE_S,
+    RUN_ENDED,
+    SHORT_GRACE_S,
+    Processes,
+    kill_all,
+    request_stop,
+    send,
+)
 from guildlite.runs.facts import read_fact
 from guildlite.runs.run import OperationRecord, Run
 
@@ -189,10 +197,20 @@ class FrontEnd:
         if self._processes.training is None:
             self._waiting.append(number)
         if stops:
-            self._kill_at = self._kill_at or time.monotonic() + GRACE_S
-            request_stop(self.record, self._processes, number)
+            grace_s = grace_after(number)
+            self._kill_at = self._kill_at or time.monotonic() + grace_s
+            request_stop(self.record, self._processes, number, grace_s=grace_s)
         else:
             send(self._processes, number)
+
+
+def grace_after(number: int) -> float:
+    """Return how long a script has to end after the front end got a signal.
+
+    SIGTERM, and anything sent to process 1 of a container, is followed by a SIGKILL of everything
+    after the 10 s of `docker stop`; the end must be recorded before that.
+    """
+    return SHORT_GRACE_S if number == signal.SIGTERM or os.getpid() == 1 else GRACE_S
 
 
 def exit_status(record: OperationRecord, interrupts: int = 0) -> int:

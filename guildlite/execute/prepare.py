@@ -18,7 +18,14 @@ from guildlite import __version__
 from guildlite.command import Command, active_interpreter, resolve_command, site_packages
 from guildlite.errors import LaunchError, UsageError
 from guildlite.execute.stop import MARK, operation_mark
-from guildlite.flags import Flag, FlagValues, expand, merge_script_flags, resolve_flags
+from guildlite.flags import (
+    Flag,
+    FlagValues,
+    expand,
+    merge_script_flags,
+    missing_variables,
+    resolve_flags,
+)
 from guildlite.platform import ProcessIdentity
 from guildlite.project import Operation, Project
 from guildlite.runs.facts import write_fact
@@ -76,9 +83,16 @@ class Plan(NamedTuple):
         return fixed + self.values.to_argv(self.style, variables, hide_secrets=hide_secrets)
 
     def environment(self, run_dir: str | None, *, hide_secrets: bool = False) -> dict[str, str]:
-        """Return the variables that the script gets besides those it inherits."""
+        """Return the variables that the script gets besides those it inherits.
+
+        One that refers to the run directory is left out where there is none.
+        """
         variables = self.variables(run_dir)
-        declared = {name: expand(value, variables) for name, value in self.env.items()}
+        declared = {
+            name: expand(value, variables)
+            for name, value in self.env.items()
+            if not missing_variables(value, variables)
+        }
         passed = self.values.to_env(self.style, variables, hide_secrets=hide_secrets)
         return {**declared, **passed, **self.extra_env, **variables, "PYTHONUNBUFFERED": "1"}
 
@@ -94,11 +108,12 @@ def plan_operation(
     env = {**environ, **operation.env}
     command = resolve_command(operation.command, project.dir, env)
     flags, aliases, _ = _known_flags(command, operation.flags)
+    recorded, recorded_freely = _recorded(words, flags)
     values = resolve_flags(
         flags,
         [(name, project.profile(name)) for name in words.profiles],
-        _recorded(words, flags) + _with_names(words.assignments, aliases, flags),
-        words.free,
+        recorded + _with_names(words.assignments, aliases, flags),
+        [*recorded_freely, *words.free],
         elsewhere=project.flag_names(),
     )
     return Plan(
@@ -171,21 +186,29 @@ def _with_names(
     ]
 
 
-def _recorded(words: Words, flags: Mapping[str, Flag]) -> list[tuple[str, str]]:
-    """Return the recorded flags that the operation takes.
+def _recorded(
+    words: Words, flags: Mapping[str, Flag]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the recorded flags that the operation takes, those of empty text apart.
 
-    What the script's source alone knew was passed only when set, and is so again.
+    What the script's source alone knew was passed only when set, and is so again. A flag whose
+    value was taken away (`name=`) is recorded by having been changed and having no value.
     """
     if words.recorded is None:
-        return []
+        return [], []
     changed = words.recorded.manifest.get("changed")
     were_set = changed if isinstance(changed, list) else []
     said = {name for name, _ in words.assignments}
-    return [
+    values = words.recorded.flags
+    kept = [
         (name, text)
-        for name, text in words.recorded.flags.items()
+        for name, text in values.items()
         if name not in said and name in flags and (flags[name].declared or name in were_set)
     ]
+    cleared = [
+        (name, "") for name in were_set if name in flags and name not in said and name not in values
+    ]
+    return [pair for pair in kept if pair[1]] + cleared, [pair for pair in kept if not pair[1]]
 
 
 def _count_gpus(environ: Mapping[str, str]) -> int:
@@ -200,7 +223,25 @@ def check_requirements(plan: Plan, operation: Operation) -> None:
         if not (plan.directory / os.path.expanduser(path)).exists():
             raise UsageError(
                 f"`{path}` is missing, which {plan.operation} of `{plan.model}` needs",
-                hint=f"run `gl prepare {plan.model}` first",
+                hint=_way_to_prepare(plan),
+            )
+
+
+def _way_to_prepare(plan: Plan) -> str:
+    model = plan.project.models.get(plan.model) if plan.project is not None else None
+    if model is None or "prepare" in model.operations:
+        return f"run `gl prepare {plan.model}` first"
+    return f"make it, or give `{plan.model}` a `prepare` command for `gl prepare {plan.model}`"
+
+
+def check_without_run(plan: Plan) -> None:
+    """Raise UsageError when the command itself refers to a run directory there will not be."""
+    for word in plan.command.argv:
+        if missing_variables(word, plan.variables(None)):
+            raise UsageError(
+                f"`{word}` in {plan.operation} of `{plan.model}` needs a run directory, "
+                f"and `gl prepare` makes none",
+                hint="leave it out of the command; a flag that holds it is left out by itself",
             )
 
 
@@ -302,13 +343,25 @@ def _manifest(plan: Plan, run: Run, digest: str) -> dict[str, object]:
         "environment": read_environment(os.environ),
         "source_digest": digest,
         "ends_with_run": plan.ends_with_run,
-        "interval": project.interval if project else 5.0,
+        "interval": _interval(plan),
         "collect": {name: list(columns) for name, columns in project.collect.items()}
         if project
         else {},
         "site_packages": [str(path) for path in site_packages(interpreter)],
         "launcher": ProcessIdentity.of(os.getpid()).to_json(),
     }
+
+
+def _interval(plan: Plan) -> float:
+    """Return the seconds between two samples: a flag `stats_interval` says, else the project."""
+    name = "stats_interval"
+    flag, value = plan.values.flags.get(name), plan.values.values.get(name)
+    # What a script has as its own default is nothing that anyone asked of gl.
+    meant = flag is not None and (flag.declared or name in plan.values.changed())
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if meant and number and 0 < value < float("inf"):  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    return plan.project.interval if plan.project is not None else 5.0
 
 
 def _append_line(path: Path, text: str) -> None:

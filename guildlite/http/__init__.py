@@ -2,7 +2,7 @@
 
 `Guard` is plain ASGI and outermost; `Tokens` holds the secret of one start.
 `install_error_handlers` makes every error `{"error": message, "hint": ..., ...}`. `HttpServer`
-binds, serves and stops cleanly.
+binds, serves and stops cleanly; `install_static` answers with files of a package.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from guildlite.http.asgi import LOOPBACK, WILDCARD, Application, Message, Receive, Scope, Send
 from guildlite.http.errors import RequestError, envelope, install_error_handlers, json_kind
 from guildlite.http.guard import CSP, Guard, Tokens, new_token
-from guildlite.http.server import HttpServer, base_url, listen, run_server
+from guildlite.http.server import HttpServer, base_url, exit_status, listen
+from guildlite.http.static import constant_route, install_static
 
 __all__ = [
     "CSP",
@@ -26,10 +27,12 @@ __all__ = [
     "Send",
     "Tokens",
     "base_url",
+    "constant_route",
     "envelope",
+    "exit_status",
     "install_error_handlers",
+    "install_static",
     "json_kind",
     "listen",
     "new_token",
-    "run_server",
 ]

@@ -1,26 +1,15 @@
-"""Binding, serving and stopping cleanly: uvicorn with the time limits it lacks."""
+"""Binding, serving and stopping cleanly."""
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 from guildlite.errors import GuildliteError, UsageError
 from guildlite.http.asgi import WILDCARD, Application
-from guildlite.http.errors import envelope
-
-if TYPE_CHECKING:
-    import asyncio
-
-
-log = logging.getLogger("guildlite.http")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -105,11 +94,13 @@ class HttpServer:
     ) -> None:
         import uvicorn
 
+        from guildlite.http.transport import Server, limited_protocol
+
         self.port = int(sock.getsockname()[1])
         self._sock = sock
         config = uvicorn.Config(
             app,
-            http=_protocol(header_timeout_s, request_timeout_s),
+            http=limited_protocol(header_timeout_s, request_timeout_s),
             ws="none",
             loop="asyncio",
             lifespan="auto",
@@ -121,7 +112,7 @@ class HttpServer:
             timeout_keep_alive=keep_alive_s,
             timeout_graceful_shutdown=grace_s,
         )
-        self._server = _server_class()(config)
+        self._server = Server(config)
 
     def run(self, on_ready: Callable[[], None] | None = None) -> int:
         """Serve; return the number of the signal that ended it, 0 after `stop`.
@@ -139,130 +130,13 @@ class HttpServer:
         finally:
             logger.setLevel(level)
             self._sock.close()
-        return int(self._server.ended_by)
+        return self._server.ended_by
 
     def stop(self) -> None:
         """Ask `run` to return; may be called from any thread."""
         self._server.should_exit = True
 
 
-def run_server(
-    app: Application,
-    host: str,
-    port: int,
-    *,
-    on_ready: Callable[[str], None] | None = None,
-    grace_s: int = 10,
-) -> int:
-    """Bind, serve until a signal, return its number; `on_ready` gets the base URL."""
-    server = HttpServer(app, listen(host, port), grace_s=grace_s)
-    return server.run((lambda: on_ready(base_url(host, server.port))) if on_ready else None)
-
-
-def _server_class() -> Any:
-    """Return uvicorn's Server with our way of stopping; made here so that importing stays cheap."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        on_ready: Callable[[], None] | None = None
-        ended_by = 0
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.on_ready and not self.should_exit:
-                self.on_ready()
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            # Streams that outlive the grace are cancelled, which is meant and needs no traceback.
-            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-            await super().shutdown(sockets=sockets)
-
-        @contextmanager
-        def capture_signals(self) -> Generator[None, None, None]:
-            # uvicorn raises the signal again after a clean stop; the exit status is our caller's.
-            import threading
-
-            if threading.current_thread() is not threading.main_thread():
-                yield
-                return
-            numbers = (signal.SIGINT, signal.SIGTERM)
-            before = {number: signal.signal(number, self.handle_exit) for number in numbers}
-            try:
-                yield
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            self.ended_by = self.ended_by or sig
-            if self.should_exit:
-                self.force_exit = True
-            self.should_exit = True
-
-    return Server
-
-
-def _protocol(header_timeout_s: float, request_timeout_s: float) -> Any:
-    """Return uvicorn's h11 protocol with time limits for receiving a request.
-
-    h11 rather than httptools: httptools takes HTTP/0.9 and targets that name another host.
-    """
-    import h11
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    class Protocol(H11Protocol):
-        _deadline: asyncio.TimerHandle | None = None
-        _waits_for: object = None
-
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._watch()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._watch()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._unwatch()
-            super().connection_lost(exc)
-
-        def _watch(self) -> None:
-            """Keep one deadline for what the client still owes: its head, then its body."""
-            state = self.conn.their_state
-            if state is self._waits_for:
-                return
-            self._unwatch()
-            if state is h11.IDLE or state is h11.SEND_BODY:
-                limit_s = header_timeout_s if state is h11.IDLE else request_timeout_s
-                self._waits_for = state
-                self._deadline = self.loop.call_later(limit_s, self._too_slow)
-
-        def _unwatch(self) -> None:
-            self._waits_for = None
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-
-        def _too_slow(self) -> None:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
-
-        def send_400_response(self, msg: str) -> None:
-            self._refuse(HTTPStatus.BAD_REQUEST, "this is not an HTTP/1.1 request")
-
-        def _refuse(self, status: HTTPStatus, message: str) -> None:
-            """Answer by hand, unless an answer is under way or nothing was ever asked."""
-            if self.transport.is_closing():
-                return
-            cycle = self.cycle
-            between = cycle is None or cycle.response_complete
-            asked = self.conn.trailing_data[0] or self.conn.their_state is not h11.IDLE
-            if asked and (between or not cycle.response_started):
-                body = json.dumps(envelope(GuildliteError(message))).encode()
-                head = (
-                    f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-                    f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-                )
-                self.transport.write(head.encode() + body)
-            self.transport.close()
-
-    return Protocol
+def exit_status(ended_by: int) -> int:
+    """Return the exit status of a command whose server a signal ended: 130 for Ctrl-C, else 0."""
+    return 128 + signal.SIGINT if ended_by == signal.SIGINT else 0

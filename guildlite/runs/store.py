@@ -62,7 +62,7 @@ class RunStore:
             if match:
                 found = _in_range(runs, int(match[1]), int(match[2] or len(runs)), ref)
             else:
-                found = [self._find(ref, runs) or self._missing(ref, runs)]
+                found = [self._find(ref, runs) or self._missing(ref, runs, trashed=trashed)]
             chosen.update((run.path, run) for run in found)
         return [*chosen.values()]
 
@@ -88,7 +88,9 @@ class RunStore:
             return labelled[0]
         return _only([run for run in runs if ref in run.id], ref)
 
-    def _missing(self, ref: str, runs: Sequence[Run]) -> Run:
+    def _missing(self, ref: str, runs: Sequence[Run], *, trashed: bool = False) -> Run:
+        if trashed:
+            raise self._not_in_trash(ref, runs)
         if not runs:
             raise RunNotFound(f"there are no runs in {self.root}", hint="start one with `gl train`")
         if _is_number(ref):
@@ -96,6 +98,11 @@ class RunStore:
         close = nearest(ref, [run.id for run in runs] + [run.label for run in runs if run.label])
         hint = f"did you mean `{close}`?" if close else "see `gl runs`"
         raise RunNotFound(f"no run is called `{ref}`", hint=hint)
+
+    def _not_in_trash(self, ref: str, trashed: Sequence[Run]) -> RunNotFound:
+        if not trashed:
+            return RunNotFound("the trash is empty")
+        return RunNotFound(f"`{ref}` is not in the trash", hint="see `gl runs --trash`")
 
     # Making -------------------------------------------------------------------------------
 

@@ -6,29 +6,24 @@ library. A call the library itself would reject tells nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from .values import (
+from guildlite.scriptflags.values import (
     UNKNOWN,
+    Args,
     Class,
     Command,
     Decorator,
     Function,
+    Keywords,
     Option,
     Ref,
     Subcommands,
     Unknown,
     ValueType,
 )
-
-Args = Sequence[Any]
-Keywords = Mapping[str, Any]
-
-#: argparse's constants that stand for themselves in `default=`, `nargs=` and `help=`.
-_SUPPRESS = "argparse.SUPPRESS"
-_REMAINDER = "argparse.REMAINDER"
 
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str"}
 _PATH_TYPES = {"Path", "PosixPath", "PurePath", "PurePosixPath", "WindowsPath", "FileType"}
@@ -187,6 +182,8 @@ def _action(value: Any) -> str:
 
 
 def _several(nargs: Any) -> bool:
+    if isinstance(nargs, Ref):
+        return _last(nargs.name) == "REMAINDER"
     return (isinstance(nargs, int) and nargs != 1) or nargs in ("*", "+", "...")
 
 
@@ -445,77 +442,3 @@ def require_absl(command: Command, args: Args) -> None:
     for option in command.options:
         if option.name in wanted:
             option.required = True
-
-
-# The few functions whose value is worth knowing --------------------------------------------------
-
-#: Longest list or text the reader builds.
-_LONGEST = 10_000
-
-
-def _join(*parts: Any) -> Any:
-    return str(PurePosixPath(*parts)) if all(isinstance(each, str) for each in parts) else UNKNOWN
-
-
-def _listed(values: Any = ()) -> list[Any]:
-    if isinstance(values, range):
-        values = values[: _LONGEST + 1]
-    if len(values) > _LONGEST:
-        raise ValueError("too long")
-    return list(values)
-
-
-def _plain_text(value: Any = "") -> str:
-    if isinstance(value, list | tuple | dict):  # may share parts, and so be endless as text
-        raise ValueError("not plain")
-    return str(value)
-
-
-_PURE: dict[str, Callable[..., Any]] = {
-    "pathlib.Path": PurePosixPath,
-    "pathlib.PurePath": PurePosixPath,
-    "os.path.join": _join,
-    "int": int,
-    "float": float,
-    "str": _plain_text,
-    "range": range,
-    "list": _listed,
-    "tuple": lambda *values: tuple(_listed(*values)),
-    "sorted": lambda values: sorted(_listed(values)),
-    "dict": lambda *pairs, **named: dict(*pairs, **named),
-}
-
-_METHODS: dict[type, set[str]] = {
-    dict: {"keys", "values", "items", "get"},
-    str: {"lower", "upper", "strip", "split", "replace"},
-}
-
-
-def call_pure(name: str, args: Args, keywords: Keywords) -> Any:
-    """Return the value of one of a few functions without effects, or UNKNOWN."""
-    function = _PURE.get(name)
-    if function is None:
-        return UNKNOWN
-    if not all(_is_plain(each) for each in args) and name not in ("list", "tuple", "dict"):
-        return UNKNOWN
-    try:
-        return function(*args, **keywords)
-    except (TypeError, ValueError, ArithmeticError):
-        return UNKNOWN
-
-
-def call_plain_method(owner: Any, method: str, args: Args, keywords: Keywords) -> Any:
-    """Return the value of a method of a dict or text, or UNKNOWN."""
-    if method not in _METHODS.get(type(owner), set()) or not all(_is_plain(each) for each in args):
-        return UNKNOWN
-    try:
-        value = getattr(owner, method)(*args, **keywords)
-        if isinstance(owner, dict) and method != "get":
-            return list(value)
-        return UNKNOWN if isinstance(value, str) and len(value) > _LONGEST else value
-    except (TypeError, ValueError, LookupError, MemoryError):
-        return UNKNOWN
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | list | tuple | range | PurePath | dict | None)

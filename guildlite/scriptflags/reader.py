@@ -9,14 +9,21 @@ script says.
 from __future__ import annotations
 
 import ast
-import operator
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from . import libraries
-from .values import (
+from guildlite.scriptflags import libraries
+from guildlite.scriptflags.modules import SourceUnreadable, find_module, parse_source
+from guildlite.scriptflags.pure import (
+    MAX_LENGTH,
+    bounded,
+    calculate,
+    call_plain_method,
+    call_pure,
+    is_number,
+)
+from guildlite.scriptflags.values import (
     UNKNOWN,
     Class,
     Command,
@@ -31,8 +38,6 @@ from .values import (
     Unknown,
 )
 
-#: Larger files hold data, not options.
-MAX_FILE_BYTES = 1 << 20
 #: Nodes visited in one reading; a training script of 1,000 lines takes about 10,000.
 MAX_STEPS = 60_000
 #: Local modules read beside the script, and how deep they may import one another.
@@ -41,36 +46,10 @@ MAX_IMPORT_DEPTH = 3
 #: Calls inside calls, and items of a loop taken one by one.
 MAX_CALL_DEPTH = 12
 MAX_ITEMS = 64
-#: Longest text or list that is put together, and largest integer.
-MAX_LENGTH = 10_000
-MAX_INT = 1 << 128
-
-
-class SourceUnreadable(Exception):
-    """A file cannot be read as Python; the text says why."""
 
 
 class OutOfSteps(Exception):
     """The script is too much to follow."""
-
-
-def parse_source(path: Path) -> ast.Module:
-    """Return a file's syntax tree; raises SourceUnreadable."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise SourceUnreadable(f"{path.name} is over 1 MiB")
-        with path.open("rb") as file:
-            source = file.read(MAX_FILE_BYTES + 1)
-        with warnings.catch_warnings():  # of the script's own oddities, such as "\d"
-            warnings.simplefilter("ignore")
-            return ast.parse(source, filename=path.name)
-    except SyntaxError as error:
-        line = f" in line {error.lineno}" if error.lineno else ""
-        raise SourceUnreadable(f"{path.name} is not valid Python{line}: {error.msg}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise SourceUnreadable(f"{path.name} cannot be parsed: {error}") from None
-    except OSError as error:
-        raise SourceUnreadable(f"{path.name} cannot be read: {error.strerror}") from None
 
 
 class Reader:
@@ -158,7 +137,7 @@ class Reader:
 
     def _do_AugAssign(self, node: ast.AugAssign, scope: Scope) -> None:
         old = self._value(node.target, scope)
-        self._assign(node.target, _calculate(node.op, old, self._value(node.value, scope)), scope)
+        self._assign(node.target, calculate(node.op, old, self._value(node.value, scope)), scope)
 
     def _assign(self, target: ast.expr, value: Any, scope: Scope) -> None:
         if isinstance(target, ast.Name):
@@ -314,7 +293,7 @@ class Reader:
 
     def _module(self, dotted: str, scope: Scope, level: int) -> Scope | None:
         """Return the names of a module that lies beside the script, or None."""
-        path = _find_module(dotted, scope.file, level)
+        path = find_module(dotted, scope.file, level)
         if path is None:
             return None
         if path in self._modules:
@@ -430,22 +409,21 @@ class Reader:
     def _of_JoinedStr(self, node: ast.JoinedStr, scope: Scope) -> Any:
         parts: list[str] = []
         for piece in node.values:
-            plain = isinstance(piece, ast.FormattedValue)
+            plain = True
             if isinstance(piece, ast.FormattedValue):
                 plain = piece.format_spec is None and piece.conversion == -1
-                value = self._value(piece.value, scope)
-            else:
-                value, plain = self._value(piece, scope), True
+                piece = piece.value
+            value = self._value(piece, scope)
             if not plain or not isinstance(value, str | int | float | PurePath):
                 return UNKNOWN
             parts.append(str(value))
-        return _bounded("".join(parts))
+        return bounded("".join(parts))
 
     def _of_UnaryOp(self, node: ast.UnaryOp, scope: Scope) -> Any:
         value = self._value(node.operand, scope)
         if isinstance(node.op, ast.Not):
             return not value if isinstance(value, bool) else UNKNOWN
-        if not _is_number(value):
+        if not is_number(value):
             return UNKNOWN
         if isinstance(node.op, ast.USub):
             return -value
@@ -453,7 +431,7 @@ class Reader:
 
     def _of_BinOp(self, node: ast.BinOp, scope: Scope) -> Any:
         left = self._value(node.left, scope)
-        return _calculate(node.op, left, self._value(node.right, scope))
+        return calculate(node.op, left, self._value(node.right, scope))
 
     def _of_BoolOp(self, node: ast.BoolOp, scope: Scope) -> Any:
         values = [self._value(each, scope) for each in node.values]
@@ -568,7 +546,7 @@ class Reader:
         for each in (*args, *keywords.values()):  # app.run(main), Process(target=main)
             if isinstance(each, Function) and not each.called:
                 self._enter(each, [], {})
-        return libraries.call_pure(name, args, keywords)
+        return call_pure(name, args, keywords)
 
     def _call_member(
         self, member: Member, args: list[Any], keywords: dict[str, Any], line: int
@@ -579,7 +557,7 @@ class Reader:
                 return UNKNOWN
             return self._noted(libraries.add_parser(owner, args, keywords))
         if not isinstance(owner, Command):
-            return libraries.call_plain_method(owner, name, args, keywords)
+            return call_plain_method(owner, name, args, keywords)
         if owner.library == "argparse":
             value, problem = libraries.call_parser(owner, name, args, keywords, line)
             if problem:
@@ -639,37 +617,6 @@ class Reader:
             scope.names.setdefault(name, UNKNOWN)
 
 
-def _find_module(dotted: str, importer: Path, level: int) -> Path | None:
-    """Return the file a local import means, or None for a module from elsewhere.
-
-    An absolute import is looked for beside the importing file and, when its first word is the name
-    of a folder around that file, beside that folder.
-    """
-    parts = dotted.split(".") if dotted else []
-    if not all(part.isidentifier() for part in parts):
-        return None
-    if level:
-        base = importer.parent
-        for _ in range(level - 1):
-            base = base.parent
-        return _module_file(base, parts)
-    if not parts:
-        return None
-    found = _module_file(importer.parent, parts)
-    for folder in list(importer.parents)[:MAX_IMPORT_DEPTH]:
-        if found is None and folder.name == parts[0]:
-            found = _module_file(folder.parent, parts)
-    return found
-
-
-def _module_file(base: Path, parts: Sequence[str]) -> Path | None:
-    stem = base.joinpath(*parts)
-    candidates = [stem / "__init__.py"]
-    if parts:
-        candidates.append(stem.parent / f"{stem.name}.py")
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def _items(values: Any) -> list[Any]:
     """Return the items of a loop, or one unknown item where they are not known or are many."""
     if isinstance(values, range):
@@ -677,52 +624,6 @@ def _items(values: Any) -> list[Any]:
     if isinstance(values, list | tuple | dict | range) and len(values) <= MAX_ITEMS:
         return list(values)
     return [UNKNOWN]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < MAX_INT
-
-
-def _bounded(value: Any) -> Any:
-    if isinstance(value, str | list | tuple) and len(value) > MAX_LENGTH:
-        return UNKNOWN
-    return value
-
-
-_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-    ast.LShift: operator.lshift,
-}
-
-
-def _calculate(op: ast.operator, left: Any, right: Any) -> Any:
-    """Return the value of a simple constant expression such as `2**10` or `"--" + name`."""
-    calculate = _OPERATORS.get(type(op))
-    if calculate is None:
-        return UNKNOWN
-    texts = isinstance(left, str) and isinstance(right, str)
-    lists = type(left) is type(right) and isinstance(left, list | tuple)
-    paths = isinstance(left, PurePath) and isinstance(right, str | PurePath)
-    numbers = _is_number(left) and _is_number(right)
-    if isinstance(op, ast.Pow | ast.LShift):  # keep a script from asking for 10**10**10
-        numbers = numbers and abs(right) <= 128
-    if not (
-        numbers
-        or ((texts or lists) and isinstance(op, ast.Add))
-        or (paths and isinstance(op, ast.Div))
-    ):
-        return UNKNOWN
-    try:
-        value = _bounded(calculate(left, right))
-    except (ArithmeticError, ValueError, TypeError):
-        return UNKNOWN
-    return value if isinstance(value, str | int | float | list | tuple | PurePath) else UNKNOWN
 
 
 def _most_telling(returns: Sequence[Any]) -> Any:

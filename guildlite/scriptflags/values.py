@@ -7,6 +7,7 @@ the reader cannot know without running the script is `UNKNOWN`.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ class Unknown:
 
 
 UNKNOWN = Unknown()
+
+#: Arguments of a call as the reader evaluated them.
+Args = Sequence[Any]
+Keywords = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,20 @@ form. Browsers are kept out by Host and Origin instead, in `http.Guard`.
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from jinja2 import Environment, PackageLoader
 
 import guildlite
-from guildlite.http import Guard, RequestError, Tokens, install_error_handlers
+from guildlite.http import (
+    Guard,
+    RequestError,
+    Tokens,
+    constant_route,
+    install_error_handlers,
+    install_static,
+)
 from guildlite.serve.engine import Engine
 from guildlite.serve.instances import encode
 from guildlite.serve.model import ModelInfo, TensorSpec
@@ -27,11 +33,6 @@ MAX_BOX_BYTES = 32 * 1024
 #: Values of one instance above which `/example` would be no example.
 MAX_EXAMPLE_VALUES = 2_000_000
 
-_STATIC = {
-    "page.css": "text/css; charset=utf-8",
-    "try.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
 _JSON = "application/json"
 
 
@@ -111,14 +112,7 @@ def _add_health(app: FastAPI) -> None:
     for path in HEALTH_PATHS:
         word = "ready" if path.endswith("ready") else "live"
         body = json.dumps({"status": "ok"} if path == "/health" else {word: True}).encode()
-        app.add_route(path, _constant_route(Response(body, media_type=_JSON)), methods=["GET"])
-
-
-def _constant_route(response: Response) -> Any:
-    async def route(request: Request) -> Response:
-        return response
-
-    return route
+        app.add_route(path, constant_route(body, _JSON), methods=["GET"])
 
 
 def _add_page(
@@ -141,11 +135,7 @@ def _add_page(
         return Response(html, media_type="text/html; charset=utf-8")
 
     app.add_route("/", index, methods=["GET"])
-    folder = files("guildlite.serve") / "static"
-    for name, media_type in _STATIC.items():
-        asset = Response((folder / name).read_bytes(), media_type=media_type)
-        asset.headers["cache-control"] = "no-cache"
-        app.add_route(f"/static/{name}", _constant_route(asset), methods=["GET"])
+    install_static(app, "guildlite.serve")
 
 
 # OpenAPI

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +14,12 @@ from guildlite.errors import GuildliteError
 from guildlite.serve.find import find_model, printable
 
 if TYPE_CHECKING:
-    from guildlite.http import Tokens
     from guildlite.serve.engine import Engine
     from guildlite.serve.find import ModelFile
 
 #: A request kept beside the model, or in the run directory, is a better example than zeros.
 EXAMPLE_NAME = "request.json"
 _MAX_EXAMPLE_BYTES = 1024 * 1024
-
-#: Exit status after Ctrl-C.
-INTERRUPTED = 130
 
 
 def serve_run(
@@ -41,7 +36,8 @@ def serve_run(
 ) -> int:
     """Serve the model of the run called `name` until a signal; return the exit status.
 
-    host: beyond loopback a token is demanded, made when `token` is None, and printed.
+    host: beyond loopback a token is demanded, made when `token` is None, and printed; a given
+        one is printed as $GL_TOKEN.
     port: 0 takes any free one.
     file: path of the model in the run, when it has several.
     trust: nothing served so far runs code when loaded, so this changes nothing yet.
@@ -55,7 +51,7 @@ def serve_run(
     model = find_model(run_dir, name=name, file=file)
     if check:
         return _check(model, run_dir, name, out)
-    from guildlite.http import LOOPBACK, HttpServer, Tokens, base_url, listen
+    from guildlite.http import LOOPBACK, HttpServer, Tokens, base_url, exit_status, listen
     from guildlite.serve.app import create_app
 
     sock = listen(host, port)
@@ -72,11 +68,20 @@ def serve_run(
         )
         server = HttpServer(app, sock)
         url = base_url(host, server.port)
+        # A token that somebody chose is theirs to know and need not stand in a scrollback.
+        secret = "$GL_TOKEN" if token else tokens.secret if tokens else None
+
+        def announce() -> None:
+            page = f"{url}/?token={tokens.issue_code()}" if tokens else url
+            out(f"serving `{printable(model.relative)}` of {name} at {page}")
+            _describe(out, engine)
+            _say_how_to_try(out, url, secret, example)
+
         try:
-            ended_by = server.run(lambda: _announce(out, model, name, engine, url, tokens, example))
+            ended_by = server.run(announce)
         finally:
             engine.close()
-    return INTERRUPTED if ended_by == signal.SIGINT else 0
+    return exit_status(ended_by)
 
 
 def _load(
@@ -141,20 +146,11 @@ def _describe(out: Callable[[str], None], engine: Engine) -> None:
         out(f"  {words:<8} {printable(', '.join(str(spec) for spec in specs))}")
 
 
-def _announce(
-    out: Callable[[str], None],
-    model: ModelFile,
-    name: str,
-    engine: Engine,
-    url: str,
-    tokens: Tokens | None,
-    example: Path | None,
+def _say_how_to_try(
+    out: Callable[[str], None], url: str, secret: str | None, example: Path | None
 ) -> None:
-    page = f"{url}/?token={tokens.issue_code()}" if tokens else url
-    out(f"serving `{printable(model.relative)}` of {name} at {page}")
-    _describe(out, engine)
     out("try it:")
-    curl = f'curl -H "Authorization: Bearer {tokens.secret}"' if tokens else "curl"
+    curl = f'curl -H "Authorization: Bearer {secret}"' if secret else "curl"
     if example:
         out(f"  {curl} {url}/run -d @{shlex.quote(_shortest(example))}")
     else:

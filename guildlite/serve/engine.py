@@ -1,8 +1,7 @@
 """Takes turns at the model: decode, predict, encode, within limits of time and number.
 
 A quick model is run where the request is (handing it to a thread costs more than the model does);
-everything else goes to a few worker threads, so that health and `/info` always answer. Batching
-across requests will stand here too, between `answer` and `_predict_many`.
+everything else goes to a few worker threads, so that health and `/info` always answer.
 
 Threads: `run` belongs to the event loop; `answer` may be called from any thread.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -181,12 +181,12 @@ def _add_series(api: APIRouter, workspace: Workspace) -> None:
             raise RequestError("too many runs in one request", expected=f"at most {MOST_RUNS}")
         runs = workspace.runs()
         found = [_series(workspace.get(run_id, runs), tag, px) for run_id in ids]
-        return JSON({"series": [asdict(each) for each in found if each is not None]})
+        return JSON({"series": [each for each in found if each is not None]})
 
 
 def _settled(workspace: Workspace, run_id: str) -> Run:
     run = workspace.get(run_id)
-    workspace.settled([run])
+    workspace.settle([run])
     return run
 
 
@@ -196,7 +196,7 @@ def _series(run: Run, tag: str, px: int) -> SeriesData | None:
         summary = reader.summary(tag)
         if summary is None or summary.kind != "scalar":
             return None
-        points = cards.read_points(reader, summary, max(cards.WHOLE_POINTS, 2 * px))
+        points = reader.chart(tag, max(cards.WHOLE_POINTS, 2 * px))
     kept: list[Point] = [point for part in charts.thin(points, 2 * px) for point in part]
     return SeriesData(
         run=run.id,

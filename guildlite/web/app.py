@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.requests import Request
-from starlette.responses import Response
 
 import guildlite
-from guildlite.http import Guard, Tokens, install_error_handlers
+from guildlite.http import Guard, Tokens, install_error_handlers, install_static
 from guildlite.project import Project
 from guildlite.web.api import make_router
 from guildlite.web.listing import Listing
 from guildlite.web.pages import Pages
 from guildlite.web.workspace import Settle, Workspace
-
-_STATIC = {
-    "page.css": "text/css; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
 
 
 def create_app(
@@ -51,20 +42,10 @@ def create_app(
     install_error_handlers(app, page=pages.error)
     app.include_router(make_router(workspace, listing, tokens))
     pages.install(app)
-    folder = files("guildlite.web") / "static"
-    for name, media_type in _STATIC.items():
-        asset = _constant((folder / name).read_bytes(), media_type)
-        app.add_route(f"/static/{name}", asset, methods=["GET"])
+    install_static(app, "guildlite.web")
     return Guard(
         app,
         bind_host=bind_host,
         tokens=tokens,
         sign_in="open the link that `gl view` printed; `gl view` prints a new one when asked again",
     )
-
-
-def _constant(body: bytes, media_type: str) -> Callable[[Request], Response]:
-    def route(request: Request) -> Response:
-        return Response(body, media_type=media_type, headers={"cache-control": "no-cache"})
-
-    return route

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
-from guildlite.series import SYSTEM_KEY, Point, Summary, is_system_key
-from guildlite.web.charts import Line
+from guildlite.series import SYSTEM_KEY, Summary, is_system_key
+from guildlite.web.charts import SLOTS, Line
 from guildlite.web.numbers import unit_of
 from guildlite.web.workspace import natural
 
@@ -23,8 +23,8 @@ CARDS_PER_PAGE = 60
 ROWS_PER_PAGE = 400_000
 # Up to here RunReader.chart reads every point, beyond it the buckets.
 _UNBUCKETED = 50_000
-#: Lines on one card.
-MOST_LINES = 18
+#: Lines on one card: more would look like others.
+MOST_LINES = SLOTS
 #: Up to this many points a line is read whole, with its gaps; beyond, run.db gives the extremes.
 WHOLE_POINTS = 5000
 MAX_REGEX = 200
@@ -54,7 +54,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One chart. `thinned` says that not every point was read; `non_finite` of those are unseen."""
+    """One chart. `thinned` says that not every point was read, NaN points among the others."""
 
     title: str
     unit: str
@@ -194,7 +194,7 @@ def _plan(group: str, title: str, series: list[Summary]) -> Plan:
 
 def _read_card(reader: RunReader, plan: Plan, system: bool) -> Card:
     lines = [
-        Line(summary.key, read_points(reader, summary), slot)
+        Line(summary.key, reader.chart(summary.key, WHOLE_POINTS), slot)
         for slot, summary in enumerate(plan.series)
     ]
     return Card(
@@ -206,11 +206,6 @@ def _read_card(reader: RunReader, plan: Plan, system: bool) -> Card:
         thinned=any(summary.count > WHOLE_POINTS for summary in plan.series),
         left_out=plan.left_out,
     )
-
-
-def read_points(reader: RunReader, summary: Summary, most: int = WHOLE_POINTS) -> list[Point]:
-    """Return a series' points, all of them with NaN up to `most`, else its extremes and ends."""
-    return reader.chart(summary.key, most)
 
 
 def table_of(lines: Sequence[Line], rows: int = 12) -> list[tuple[int, list[float | None]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from guildlite.http import Tokens
     from guildlite.web.workspace import Settle
 
-#: Exit status after Ctrl-C.
-INTERRUPTED = 130
 #: Environment variable with the secret scripts use; without it each start makes its own.
 TOKEN_VARIABLE = "GL_TOKEN"
 MIN_TOKEN = 16
@@ -64,7 +61,7 @@ def serve_viewer(
             _open_browser(f"{running.url}/?token={running.request_code() or ''}")
         return 0
 
-    from guildlite.http import HttpServer, base_url, listen
+    from guildlite.http import HttpServer, base_url, exit_status, listen
     from guildlite.web.app import create_app
 
     with listen(host, port) as sock:
@@ -88,7 +85,7 @@ def serve_viewer(
             ended_by = server.run(announce)
         finally:
             forget_running(directory)
-    return INTERRUPTED if ended_by == signal.SIGINT else 0
+    return exit_status(ended_by)
 
 
 def _tokens() -> Tokens:
@@ -119,7 +116,7 @@ def _reachable(host: str) -> str:
 
 
 def _open_browser(url: str) -> None:
-    """Open a browser where there is a screen, without waiting; in a terminal none is opened."""
+    """Open a browser where there is a screen, without waiting for it; over SSH there is none."""
     screen = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
     if os.environ.get("SSH_CONNECTION") or not (screen or sys.platform in ("darwin", "win32")):
         return

@@ -2,7 +2,7 @@
 
 A path from a URL is opened part by part below the run directory; a link is never followed, and
 only regular files are sent. Text goes out as plain text, a few image formats as images, everything
-else as a download, all under a policy that lets the browser execute nothing (research C11).
+else as a download, all under a policy that lets the browser execute nothing.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Listing:
     def table(self, query: str = "", sort: str = "", page: int = 1) -> RunTable:
         """Return one page of the table. Unknown columns sort like the default, by start."""
         everything = self.workspace.runs()
-        self.workspace.settled(everything)
+        self.workspace.settle(everything)
         runs = [run for run in everything if matches(run, query)]
         flags = self._flags(runs)
         metrics = self._metrics(runs)

@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.web import ansi, cards, charts, files, numbers, rundata
-from guildlite.web.listing import Listing
+from guildlite.web.listing import Listing, RunRow
 from guildlite.web.workspace import Workspace, is_live
 
 SECTIONS = (
@@ -45,7 +45,7 @@ class _Here:
     """The run a page is about, its row, and the newest runs to go to from here."""
 
     run: Run
-    row: Any
+    row: RunRow
     newest: list[Run]
 
 
@@ -172,7 +172,7 @@ class Pages:
     def _here(self, request: Request) -> _Here:
         runs = self.workspace.runs()
         run = self.workspace.get(request.path_params["run_id"], runs)
-        self.workspace.settled([run])
+        self.workspace.settle([run])
         return _Here(run, self.listing.row(run), runs[:_MOST_PICKED])
 
     def _trouble(

@@ -44,7 +44,7 @@ _STREAMS = {"stdout": STDOUT, "stderr": STDERR}
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A field of the project's view. `value` is text; `goal` and `best` are set for metrics."""
+    """A field of the project's view. `points` are of a metric's curve, none for other fields."""
 
     name: str
     value: str
@@ -196,7 +196,7 @@ def listed(value: str) -> list[str]:
         except (ValueError, RecursionError):
             return [value]
         if isinstance(data, list):
-            return [item if isinstance(item, str) else json.dumps(item) for item in data]
+            return [_plain(item) for item in data]
         if isinstance(data, dict):
             return [f"{name} {_plain(item)}".strip() for name, item in data.items()]
     return [value]

@@ -60,7 +60,7 @@ class Workspace:
         """Return all runs, newest first, those that cannot be read among them."""
         return self.store.list()
 
-    def settled(self, runs: Sequence[Run]) -> None:
+    def settle(self, runs: Sequence[Run]) -> None:
         """Catch up with runs that ended unseen; at most once a request, in a worker thread."""
         if self._settle is not None:
             self._settle([run for run in runs if run.error is None])

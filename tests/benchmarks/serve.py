@@ -64,7 +64,7 @@ def write_model(path: Path) -> None:
     """Write the network with random weights."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     from onnx import TensorProto, helper
-    from serving import save_model  # type: ignore[import-not-found, unused-ignore]
+    from support.models import save_model  # type: ignore[import-not-found, unused-ignore]
 
     random = np.random.default_rng(0)
     save_model(

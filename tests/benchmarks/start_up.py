@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from run_dirs import START, make_run  # noqa: E402
+from support.run_dirs import START, make_run  # noqa: E402
 
 from guildlite.runs import RunStore  # noqa: E402
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import NamedTuple
 
 import httpx
 
-from guildlite.http import HttpServer, Tokens, listen
+from guildlite.http import Tokens
 from guildlite.project import Project, load_project
 from guildlite.runs import RunStore
 from guildlite.web.app import create_app
 from guildlite.web.workspace import Settle
+from support.servers import running
 
 SECRET = "the-secret-of-the-tests"
 
@@ -51,22 +51,14 @@ def viewing(
     """Serve the viewer of `directory`; gives a client that asks for HTML and has the token."""
     found = load_project(directory / "project.yml") if project else None
     app = create_app(directory, found, tokens=Tokens(SECRET), settle=settle)
-    server = HttpServer(app, listen("127.0.0.1", 0), grace_s=2)
-    ready = threading.Event()
-    thread = threading.Thread(target=server.run, args=(ready.set,), daemon=True)
-    thread.start()
-    assert ready.wait(30)
-    client = httpx.Client(
-        base_url=f"http://127.0.0.1:{server.port}",
-        headers={"authorization": f"Bearer {SECRET}", "accept": "text/html"},
-        timeout=30,
-    )
-    try:
+    with running(app) as port:
+        client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"authorization": f"Bearer {SECRET}", "accept": "text/html"},
+            timeout=30,
+        )
         with client:
             yield client
-    finally:
-        server.stop()
-        thread.join(30)
 
 
 def get_raw(client: httpx.Client, target: str) -> int:

@@ -10,11 +10,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import pytest
 
 from guildlite.runs import Run, RunStore
 
@@ -25,6 +24,11 @@ def wait_for(what: str, look: Callable[[], object], timeout_s: float = 30) -> No
     while not look():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
         time.sleep(0.01)
+
+
+def _heed_interrupts() -> None:
+    # A shell that runs the tests in the background ignores SIGINT, and children inherit that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Front:
@@ -44,7 +48,7 @@ class Front:
             stderr=subprocess.PIPE,
             start_new_session=True,
             text=True,
-            **settings,  # type: ignore[call-overload]
+            **{"preexec_fn": _heed_interrupts, **settings},  # type: ignore[call-overload]
         )
 
     @property
@@ -76,24 +80,6 @@ class Front:
         """Wait for its end: exit status, stdout, stderr."""
         out, err = self.process.communicate(timeout=40)
         return self.process.returncode, out, err
-
-
-@pytest.fixture
-def front(tmp_path: Path) -> Iterator[Callable[..., Front]]:
-    """Start gl in the test's directory; whatever is left of any run is killed afterwards."""
-    fronts: list[Front] = []
-
-    def start(*words: str, **settings: object) -> Front:
-        fronts.append(Front(tmp_path, *words, **settings))  # type: ignore[arg-type]
-        return fronts[-1]
-
-    yield start
-    for one in fronts:
-        one.process.kill()
-        one.process.communicate(timeout=10)
-    for process in left_over(tmp_path):
-        with contextlib.suppress(psutil.Error):
-            process.kill()
 
 
 def left_over(directory: Path) -> list[psutil.Process]:
