@@ -59,16 +59,15 @@ class EventFiles:
 
 def _reading(chunk: Chunk) -> Reading:
     cursor = chunk.cursor
-    points: dict[str, list[Point]] = {}
-    for tag, step, wall_time, value in chunk.scalars:
-        if tag not in points:
-            points[tag] = []
-        points[tag].append(Point(step, _milliseconds(wall_time), value))
+    points = {
+        series_key(cursor.path, tag): list(map(Point, columns.steps, [_milliseconds(w) for w in columns.wall_times], columns.values))
+        for tag, columns in chunk.columns.items()
+    }
     return Reading(
         cursor=series.Cursor(
             cursor.path, KIND, cursor.digest, cursor.offset, cursor.state, cursor.error
         ),
-        points={series_key(cursor.path, tag): found for tag, found in points.items()},
+        points=points,
         notices=chunk.notices,
     )
 

@@ -4,15 +4,19 @@
 
     logdir = LogDir("logs")
     for chunk in logdir.look():          # again and again while files grow
-        for tag, step, wall_time, value in chunk.scalars:
-            ...
+        for tag, columns in chunk.columns.items():
+            columns.steps, columns.wall_times, columns.values    # arrays of one length
         save(chunk.cursor)               # LogDir("logs", cursors=saved) goes on from here
 
 Three layers, each usable by itself: `RecordReader` frames bytes and verifies both checksums,
 `EventDecoder` turns a record into `ScalarValue`s and `OtherValue`s, `LogDir` finds and follows
 the files below a directory. `FileTree` and `open_regular` are what it looks for them with.
 
-Nothing is imported until a name is used, and protobuf not before the first record is decoded.
+Reader and decoder together are the plain reader (`plain`), the reference. `LogDir` reads scalars
+by `templates` and large files by `blocks`, which give the same and are several times faster.
+
+Nothing is imported until a name is used; protobuf not before a record that is no plain scalar,
+NumPy not before there is a megabyte to read.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guildlite.tfevents.columns import Columns
     from guildlite.tfevents.event import EventDecoder, OtherValue, ScalarValue, UnreadableEvent
     from guildlite.tfevents.logdir import Chunk, Cursor, LogDir
     from guildlite.tfevents.record import BadFraming, BadPayload, RecordReader
@@ -29,6 +34,7 @@ __all__ = [
     "BadFraming",
     "BadPayload",
     "Chunk",
+    "Columns",
     "Cursor",
     "EventDecoder",
     "FileTree",
@@ -44,6 +50,7 @@ __all__ = [
 
 _HOMES = {
     "record": ("BadFraming", "BadPayload", "RecordReader"),
+    "columns": ("Columns",),
     "event": ("EventDecoder", "OtherValue", "ScalarValue", "UnreadableEvent"),
     "logdir": ("Chunk", "Cursor", "LogDir"),
     "tree": ("FileTree", "FoundFile", "Signature", "open_regular"),

@@ -63,7 +63,7 @@ _KINDS = {
 _FIELD_PLUGINS = {"image": "images", "audio": "audio", "histo": "histograms"}
 _GRAPH_FIELDS = {"graph_def", "meta_graph_def", "tagged_run_metadata"}
 
-_DATA_CLASS_SCALAR = 1
+DATA_CLASS_SCALAR = 1
 
 
 class EventDecoder:
@@ -121,7 +121,7 @@ class EventDecoder:
         if known is not None or not value.HasField("metadata"):
             return known or ""
         metadata = value.metadata
-        scalar = metadata.data_class == _DATA_CLASS_SCALAR
+        scalar = metadata.data_class == DATA_CLASS_SCALAR
         plugin = "scalars" if scalar else str(metadata.plugin_data.plugin_name)
         if plugin:
             self.plugins[tag] = plugin
@@ -151,6 +151,12 @@ _TYPES = {
     22: _Type("<I", "uint32_val"),
     23: _Type("<Q", "uint64_val"),
 }
+
+
+def content_format(dtype: int) -> str | None:
+    """Return the struct format of one number of that type in `tensor_content`, if it has one."""
+    kind = _TYPES.get(dtype)
+    return None if kind is None or kind.format in ("bfloat16", "<?") else kind.format
 
 
 def tensor_number(tensor: Any) -> float | None:
