@@ -253,7 +253,7 @@ def look(path: Path, cursors: Iterable[object] = ()) -> list[logdir_module.Chunk
 
 
 def test_large_files_are_read_by_blocks_and_go_on_from_any_cursor(tmp_path: Path):
-    count = 60_000
+    count = 50_000
     payloads = [scalar("loss", step, step / 2, 100 + step) for step in range(count)]
     (tmp_path / "tfevents").write_bytes(records(version(), *payloads) + b"tail")
     chunks = look(tmp_path)

@@ -6,9 +6,9 @@ Ten tags of 100,000 steps, as PyTorch writes them (`simple_value`) and as Tensor
 (`tensor_content` with metadata on every value), written through TensorBoard's own protos and
 framing. Measured: from the file to committed rows in run.db, with both checksums verified,
 summaries, buckets and cursor; against `executemany` of the same rows, as ready tuples, into the
-same table in the same batches. The two take turns within a round, in processes of their own, imports not counted;
-figures are medians of wall seconds and, for noise, CPU seconds. Goals: at most 2.2 times the insert
-(torch), 2.5 (TF2); peak memory below 100 MB.
+same table in the same batches. The two take turns within a round, in processes of their own,
+imports not counted; figures are medians of wall seconds and, for noise, CPU seconds. Goals: at most
+2.2 times the insert (torch), 2.5 (TF2); peak memory below 100 MB.
 
 tbparse reads a file of 100,000 points, a tenth, and is compared per point: at least 6 times slower
 (torch), 11 times (TF2). It only reads; nothing is stored.
