@@ -49,7 +49,7 @@ def said(batch: Batch, decoder: Decoder, offset: int) -> tuple[object, ...]:
         for tag, each in batch.columns.items()
     ]
     framing = batch.framing and batch.framing.message
-    others = sorted(batch.others.items())
+    others = list(batch.others)
     known = sorted(decoder.plugins.items())
     return columns, batch.points, others, batch.skipped, batch.damage, framing, known, offset
 

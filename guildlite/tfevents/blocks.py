@@ -19,7 +19,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from guildlite.tfevents.columns import Batch, Columns
+from guildlite.tfevents.columns import Batch, Columns, Reference
 from guildlite.tfevents.event import ScalarValue, UnreadableEvent
 from guildlite.tfevents.plain import add_values
 from guildlite.tfevents.record import (
@@ -120,7 +120,8 @@ class _Slow:
             self.batch.framing = error
             return False
         payload = self._block[body:end]
-        if masked_crc32c(payload) != _CHECKSUM.unpack_from(self._block, end)[0]:
+        checksum = masked_crc32c(payload)
+        if checksum != _CHECKSUM.unpack_from(self._block, end)[0]:
             self.batch.skip(self._offset + start, WRONG_CHECKSUM)
             return True
         try:
@@ -128,7 +129,8 @@ class _Slow:
         except UnreadableEvent as error:
             self.batch.skip(self._offset + start, error.message)
             return True
-        add_values(self.batch, values)
+        record = Reference(self._offset + start, len(payload), checksum, 0)
+        add_values(self.batch, values, record)
         for value in values:
             if isinstance(value, ScalarValue):
                 self.records.setdefault(value.tag, []).append(index)

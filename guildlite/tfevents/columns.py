@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from guildlite.tfevents.record import BadFraming
 
@@ -46,19 +46,48 @@ class Columns:
         return f"Columns({list(self)!r})"
 
 
+class Reference(NamedTuple):
+    """Where a value lies in its event file.
+
+    `offset` is the first byte of its record, `length` and `checksum` are those of the record's
+    payload, `nth` says which value of the record it is, from 0.
+    """
+
+    offset: int
+    length: int
+    checksum: int
+    nth: int
+
+
+class StoredValue(NamedTuple):
+    """A value that is not a scalar, by reference: see `contents.read_content`.
+
+    `metadata` is where the tag's plugin data was first stated, if that is another place.
+    """
+
+    tag: str
+    plugin: str
+    kind: str
+    step: int
+    wall_time: float
+    reference: Reference
+    states: bool = False
+    metadata: Reference | None = None
+
+
 class Batch:
     """What a stretch of records gave.
 
-    `columns` maps tag to its scalars, in order of the tags' first appearance. `others` counts the
-    values that are not scalars, by kind. `skipped` counts the damaged records, `damage` is the
-    place of the first and what is wrong with it. `framing` is the damage that ended the file.
+    `columns` maps tag to its scalars, in order of the tags' first appearance. `others` are the
+    values that are not scalars, in file order. `skipped` counts the damaged records, `damage` is
+    the place of the first and what is wrong with it. `framing` is the damage that ended the file.
     """
 
     __slots__ = ("columns", "damage", "framing", "others", "points", "skipped")
 
     def __init__(self) -> None:
         self.columns: dict[str, Columns] = {}
-        self.others: Counter[str] = Counter()
+        self.others: list[StoredValue] = []
         self.points = 0
         self.skipped = 0
         self.damage: tuple[int, str] | None = None

@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guildlite.tfevents.columns import Batch, Columns
+from guildlite.tfevents.columns import Batch, Columns, Reference, StoredValue
 from guildlite.tfevents.event import ScalarValue
 from guildlite.tfevents.plain import read_plainly
 from guildlite.tfevents.record import (
@@ -42,6 +42,8 @@ CATCH_UP_BYTES = 1 << 20
 #: Bytes decoded at once when catching up: some 20,000 scalars. Larger blocks gained no speed, and
 #: took 12 MB more for each MiB in what is read for one commit.
 BLOCK_BYTES = 1 << 20
+#: Kinds that cannot be read without their tag's plugin data.
+_KINDS_WITH_METADATA = ("mesh", "other")
 #: With fewer records in a block, they are images and the like.
 _LEAST_BLOCK_RECORDS = 2000
 #: Of a longer first record this much is digested. In practice it has some forty bytes.
@@ -55,8 +57,9 @@ class Cursor:
     `path` is relative to the log directory, `/` between parts. `digest` names the first record.
     `offset` is the byte after the last record taken. `error` says what damage ended the file.
     `state` holds JSON-able values, each there only when it says something: `plugins` (plugin to
-    its tags, from values that stated it), `skipped` (damaged records), `other` (kind to the number
-    of values that are not scalars), `shrunk` (the file is shorter than `offset`).
+    its tags, from values that stated it), `metadata` (tag to where its plugin data was first
+    stated, a `Reference`), `skipped` (damaged records), `other` (kind to the number of values that
+    are not scalars), `shrunk` (the file is shorter than `offset`).
     """
 
     path: str
@@ -71,11 +74,13 @@ class Chunk:
     """A stretch of one file, and where the file stands behind it.
 
     `columns` maps tag to its scalars in the order written, the tags in order of their first
-    appearance. `notices` are for people.
+    appearance. `others` are the values that are not scalars, by reference, in file order. `notices`
+    are for people.
     """
 
     cursor: Cursor
     columns: dict[str, Columns] = field(default_factory=dict)
+    others: list[StoredValue] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
     @property
@@ -177,6 +182,7 @@ class _EventFile:
         self._decoder = TemplateDecoder(state.plugins)
         self._blocks: BlockDecoder | None = None
         self._skipped, self._others, self._shrunk = state.skipped, state.others, state.shrunk
+        self._metadata = state.metadata
 
     def read(self, file: FileIO) -> Iterator[Chunk]:
         """Yield the records that are complete now; what is appended meanwhile is for next time."""
@@ -228,11 +234,23 @@ class _EventFile:
             self._error = batch.framing.message
             notices.append(f"`{self._path}` is {self._error}; the rest was not read")
         self._skipped += batch.skipped
-        self._others.update(batch.others)
-        return Chunk(self._cursor(), batch.columns, notices)
+        others = [self._with_metadata(value) for value in batch.others]
+        self._others.update(value.kind for value in others)
+        return Chunk(self._cursor(), batch.columns, others, notices)
+
+    def _with_metadata(self, value: StoredValue) -> StoredValue:
+        """Return a value that knows where its tag's plugin data was stated."""
+        if value.kind not in _KINDS_WITH_METADATA:
+            return value
+        if value.states:
+            self._metadata.setdefault(value.tag, value.reference)
+            return value
+        return value._replace(metadata=self._metadata.get(value.tag))
 
     def _cursor(self) -> Cursor:
-        state = _State(self._decoder.plugins, self._skipped, self._others, self._shrunk).to_json()
+        state = _State(
+            self._decoder.plugins, self._metadata, self._skipped, self._others, self._shrunk
+        ).to_json()
         return Cursor(self._path, self._digest, self._offset, state, self._error)
 
 
@@ -241,6 +259,7 @@ class _State:
     """`Cursor.state` as typed values."""
 
     plugins: dict[str, str]
+    metadata: dict[str, Reference]
     skipped: int
     others: Counter[str]
     shrunk: bool
@@ -248,9 +267,13 @@ class _State:
     @classmethod
     def parse(cls, state: dict[str, object]) -> _State:
         plugins, others, skipped = state.get("plugins"), state.get("other"), state.get("skipped")
+        metadata = state.get("metadata")
         return cls(
             {tag: plugin for plugin, tags in plugins.items() for tag in tags}
             if isinstance(plugins, dict)
+            else {},
+            {tag: Reference(*place) for tag, place in metadata.items()}
+            if isinstance(metadata, dict)
             else {},
             skipped if isinstance(skipped, int) else 0,
             Counter(others if isinstance(others, dict) else {}),
@@ -263,6 +286,7 @@ class _State:
             tags.setdefault(plugin, []).append(tag)
         state = {
             "plugins": tags,
+            "metadata": {tag: list(place) for tag, place in self.metadata.items()},
             "skipped": self.skipped,
             "other": dict(self.others),
             "shrunk": self.shrunk,

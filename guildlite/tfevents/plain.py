@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from guildlite.tfevents.columns import Batch, Columns
+from guildlite.tfevents.columns import Batch, Columns, Reference, StoredValue
 from guildlite.tfevents.event import OtherValue, ScalarValue, UnreadableEvent
 from guildlite.tfevents.record import BadFraming, BadPayload, RecordReader
 
@@ -21,12 +21,12 @@ class Decoder(Protocol):
 
 
 def read_plainly(reader: RecordReader, decoder: Decoder, end: int, most_points: int) -> Batch:
-    """Read records until one begins at `end` or later, or there are `most_points` scalars.
+    """Read records until one begins at `end` or later, or there are `most_points` values.
 
     Stops before the first record that is not complete; `reader` stands where to go on.
     """
     batch = Batch()
-    while reader.offset < end and batch.points < most_points:
+    while reader.offset < end and batch.points + len(batch.others) < most_points:
         start = reader.offset
         try:
             payload = reader.read()
@@ -41,11 +41,11 @@ def read_plainly(reader: RecordReader, decoder: Decoder, end: int, most_points: 
             batch.framing = error
             break
         else:
-            add_values(batch, values)
+            add_values(batch, values, Reference(start, len(payload), reader.checksum, 0))
     return batch
 
 
-def add_values(batch: Batch, values: list[ScalarValue | OtherValue]) -> None:
+def add_values(batch: Batch, values: list[ScalarValue | OtherValue], record: Reference) -> None:
     """Add the values of one record."""
     columns = batch.columns
     for value in values:
@@ -56,4 +56,11 @@ def add_values(batch: Batch, values: list[ScalarValue | OtherValue]) -> None:
             columns[tag].append(step, wall_time, number)
             batch.points += 1
         else:
-            batch.others[value.kind] += 1
+            batch.others.append(stored(value, record))
+
+
+def stored(value: OtherValue, record: Reference) -> StoredValue:
+    """Return a value by reference."""
+    tag, plugin, kind, step, wall_time, nth, states = value
+    reference = record._replace(nth=nth)
+    return StoredValue(tag, plugin, kind, step, wall_time, reference, states)

@@ -98,6 +98,8 @@ class RecordReader:
         self._file = file
         #: The byte after the last record taken; the place to resume from.
         self.offset = offset
+        #: The checksum of the payload read last, as the file states it.
+        self.checksum = 0
         self._block = b""
         self._block_offset = offset
 
@@ -119,10 +121,10 @@ class RecordReader:
             return None
         start = self.offset - self._block_offset + HEADER_BYTES
         payload = self._block[start : start + size]
-        (checksum,) = _FOOTER.unpack_from(self._block, start + size)
+        (self.checksum,) = _FOOTER.unpack_from(self._block, start + size)
         offset = self.offset
         self.offset += HEADER_BYTES + size + FOOTER_BYTES
-        if masked_crc32c(payload) != checksum:
+        if masked_crc32c(payload) != self.checksum:
             raise BadPayload(offset)
         return payload
 
