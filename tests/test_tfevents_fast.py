@@ -72,6 +72,7 @@ def by_blocks(data: bytes) -> tuple[object, ...]:
 @pytest.fixture(autouse=True)
 def few_records_are_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks_module, "_LEAST_RECORDS", 1)
+    monkeypatch.setattr(blocks_module, "_LEAST_REPEATS", 0)
 
 
 def check(data: bytes) -> None:
@@ -241,8 +242,11 @@ def test_metadata_on_the_first_value_only():
     check(records(*later, tf2(1), *later))
 
 
-def test_many_tags():
-    check(records(*(scalar(f"tag/{index}", 7, index) for index in range(3000))))
+def test_many_tags(monkeypatch: pytest.MonkeyPatch):
+    data = records(*(scalar(f"tag/{index}", 7, index) for index in range(3000)))
+    check(data)
+    monkeypatch.setattr(blocks_module, "_LEAST_REPEATS", 4)
+    check(data)
 
 
 # From the log directory ----------------------------------------------------------------------

@@ -48,6 +48,8 @@ _FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
 _LEAST_PAYLOAD, _MOST_PAYLOAD = 20, 2000
 #: Fewer records of one size than this are decoded one by one.
 _LEAST_RECORDS = 16
+#: Records in a block for each new template, on average, that make it worth keeping.
+_LEAST_REPEATS = 4
 #: Records alike in size that turn out to be no scalars before the others are not tried.
 _MOST_FAILURES = 8
 #: Templates kept of one shape; tags beyond are decoded one by one.
@@ -295,35 +297,26 @@ class _Fast:
         order = np.argsort(tag_of, kind="stable")
         order = order[np.searchsorted(tag_of[order], 0) :]
         bounds = np.searchsorted(tag_of[order], np.arange(len(self._numbers) + 1)).tolist()
+        # Sliced as arrays of the standard library: NumPy takes microseconds for each small piece,
+        # which a hundred thousand tags would feel.
+        steps = array("q", self._steps[order].tobytes())
+        wall_times = array("d", self._wall_times[order].tobytes())
+        values = array("d", self._values[order].tobytes())
+        records = order.tolist()
         found: list[tuple[int, str, Columns]] = []
         for tag, number in self._numbers.items():
-            records = order[bounds[number] : bounds[number + 1]]
+            start, end = bounds[number], bounds[number + 1]
+            columns = Columns(steps[start:end], wall_times[start:end], values[start:end])
             slowly = slow.batch.columns.pop(tag, None)
-            if len(records):
-                found.append(self._columns(tag, records, slowly, slow.records.get(tag, [])))
-            elif slowly is not None:
-                found.append((slow.records[tag][0], tag, slowly))
+            if slowly is not None:
+                columns = _joined(slowly, slow.records[tag], columns, records[start:end])
+            if columns.steps:
+                first = records[start : min(start + 1, end)] + slow.records.get(tag, [])[:1]
+                found.append((min(first), tag, columns))
         found += [(slow.records[tag][0], tag, each) for tag, each in slow.batch.columns.items()]
         found.sort(key=lambda each: each[0])
         slow.batch.columns = {tag: columns for _, tag, columns in found}
         slow.batch.points += len(order)
-
-    def _columns(
-        self, tag: str, records: _Array, slowly: Columns | None, slow_records: list[int]
-    ) -> tuple[int, str, Columns]:
-        parts = [self._steps[records], self._wall_times[records], self._values[records]]
-        if slowly is not None:
-            records = np.concatenate([np.array(slow_records), records])
-            order = np.argsort(records, kind="stable")
-            records = records[order]
-            more = slowly.steps, slowly.wall_times, slowly.values
-            parts = [
-                np.concatenate([np.asarray(one), part])[order]
-                for one, part in zip(more, parts, strict=True)
-            ]
-        steps, wall_times, values = (part.tobytes() for part in parts)
-        columns = Columns(array("q", steps), array("d", wall_times), array("d", values))
-        return int(records[0]), tag, columns
 
     # Sorting records by template ------------------------------------------------------------
 
@@ -369,7 +362,8 @@ class _Fast:
             if shape is None:
                 shape = _Shape(size, template)
                 shapes.append(shape)
-            self._learn(shape, rows, records)
+            if not self._learn(shape, rows, records):
+                return
             before = len(rows)
             rows, records = self._take(shape, rows, records)
             if len(rows) == before:  # two templates of one hash, or as many as are kept
@@ -384,10 +378,15 @@ class _Fast:
         plugin = self._plugins.get(template.tag, template.plugin)
         return template if plugin == "scalars" else None
 
-    def _learn(self, shape: _Shape, rows: _Array, records: _Array) -> None:
-        """Add the templates that the first of these records has its value in the same place as."""
+    def _learn(self, shape: _Shape, rows: _Array, records: _Array) -> bool:
+        """Add the templates of these records that have their value where `shape` has it.
+
+        False, and none added, if so many differ that one by one is faster.
+        """
         words, hashes = shape.masked(rows)
         _, firsts = np.unique(hashes, return_index=True)
+        if len(firsts) * _LEAST_REPEATS > len(rows):
+            return False
         kept, tags = [], []
         for first in np.sort(firsts)[: _MOST_TEMPLATES - len(shape.tags)].tolist():
             template = self._parse(shape.size, rows[first])
@@ -399,6 +398,7 @@ class _Fast:
             if not template.simple and template.tag not in self._plugins:
                 self._claims.append((template.tag, int(records[first])))
         shape.add(words[kept], hashes[kept], rows[kept], tags)
+        return True
 
     def _take(self, shape: _Shape, rows: _Array, records: _Array) -> tuple[_Array, _Array]:
         """Decode the records with a template of `shape`; return the others."""
@@ -418,6 +418,26 @@ class _Fast:
         self._tag_of[records] = numbers[ids]
         self._steps[records], self._wall_times[records], self._values[records] = shape.columns(rows)
         return others
+
+
+def _joined(
+    one: Columns, one_records: list[int], other: Columns, other_records: list[int]
+) -> Columns:
+    """Return the scalars of both in order of their records."""
+    if not other_records or one_records[-1] < other_records[0]:  # as where a tag begins
+        return Columns(
+            one.steps + other.steps, one.wall_times + other.wall_times, one.values + other.values
+        )
+    order = np.argsort(np.array(one_records + other_records), kind="stable")
+    steps, wall_times, values = (
+        np.concatenate(pair)[order].tobytes()
+        for pair in (
+            (one.steps, other.steps),
+            (one.wall_times, other.wall_times),
+            (one.values, other.values),
+        )
+    )
+    return Columns(array("q", steps), array("d", wall_times), array("d", values))
 
 
 def gap_of(template: Template) -> tuple[int, int, str]:
