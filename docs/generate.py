@@ -25,7 +25,11 @@ import click  # noqa: E402
 
 import guildlite  # noqa: E402
 from guildlite.cli.commands import COMMANDS, FAMILIES  # noqa: E402
+from guildlite.cli.group import gl  # noqa: E402
+from guildlite.collect.facts import _ENVIRONMENT  # noqa: E402
 from guildlite.errors import GuildliteError  # noqa: E402
+from guildlite.projectkeys import iter_keys  # noqa: E402
+from guildlite.runs.schema import metadata  # noqa: E402
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -113,8 +117,6 @@ def _metavar(option: click.Option) -> str:
 
 
 def _global_options() -> str:
-    from guildlite.cli.group import gl
-
     return _table(("option", "does"), [_option_row(option) for option in options(gl)])
 
 
@@ -134,8 +136,6 @@ _SECTIONS = {
 
 
 def _project_keys() -> str:
-    from guildlite.projectkeys import iter_keys
-
     sections: dict[str, list[tuple[str, str, str, str]]] = {name: [] for name in _SECTIONS}
     for key in iter_keys():
         prefix, _, name = key.path.rpartition(".")
@@ -153,8 +153,6 @@ def _project_keys() -> str:
 
 
 def _tables() -> str:
-    from guildlite.runs.schema import metadata
-
     parts = []
     for table in metadata.tables.values():
         key = ", ".join(f"`{column.name}`" for column in table.primary_key)
@@ -200,6 +198,13 @@ def _errors() -> str:
     return _table(("error", "means", "exit status", "HTTP status"), rows)
 
 
+# Environment --------------------------------------------------------------------------------------
+
+
+def _environment() -> str:
+    return "\n".join(f"`{name}`" for name in sorted(_ENVIRONMENT)) + "\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": lambda: _command_table("docs/reference/commands.md"),
     "command-list": lambda: _command_table(""),
@@ -208,6 +213,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "project-keys": _project_keys,
     "tables": _tables,
     "errors": _errors,
+    "environment": _environment,
 }
 
 

@@ -92,6 +92,10 @@ class ProcessIdentity(NamedTuple):
         # namespace: its pids mean nothing here.
         return mine[0] != theirs[0] or mine == theirs
 
+    def same_machine(self) -> bool:
+        """Return whether this process runs or ran under this kernel or an earlier boot of it."""
+        return self.host == host_name() or self.boot.split("/")[0] == boot_token().split("/")[0]
+
     def alive(self) -> bool:
         """Return whether exactly this process lives here and is not a zombie."""
         if self.boot != boot_token() or self.host != host_name():

@@ -11,6 +11,7 @@ float; NaN is allowed here and becomes NULL in run.db, infinities are kept. `ste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,15 @@ KINDS = (
 )  # fmt: skip
 
 STDOUT, STDERR = 1, 2
+
+#: Keys of what guildlite itself measures: the operation it belongs to (a later one's name, or
+#: None), the key without it, and its family. A script's own `model/op/x` is none.
+SYSTEM_KEY = re.compile(
+    r"(?:([^/]+)/)?((sys|op|gpu)(?:"
+    r"(?<=sys)/(?:cpu\d*|mem|swap|disk|net)/\w+"
+    r"|(?<=op)/(?:cpu/util|mem/\w+|threads|io/\w+)"
+    r"|(?<=gpu)\d+/(?:mig\d+/)?(?:mem/)?\w+))"
+)
 
 
 class Point(NamedTuple):
@@ -158,6 +168,11 @@ class Summary(NamedTuple):
     nan: int = 0
     infinite: int = 0
     segments: int = 1
+
+
+def is_system_key(key: str) -> bool:
+    """Return whether a series was measured by guildlite rather than written by the script."""
+    return SYSTEM_KEY.fullmatch(key) is not None
 
 
 def downsample(points: Sequence[Point], most: int) -> list[Point]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +68,38 @@ def test_imports_go_upwards(file: Path) -> None:
         if allowed is not None and name != layer and name not in allowed
     ]
     assert not wrong
+
+
+#: What Windows lacks, of that which POSIX code is tempted to touch while it is imported.
+ABSENT_MODULES = ("fcntl", "termios", "tty", "pty", "pwd", "grp", "resource")
+ABSENT_SIGNALS = ("SIGKILL", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGCONT")
+AS_ON_WINDOWS = f"""
+import os, signal, subprocess, sys
+# The standard library has been imported by what it really has; ours must do with less.
+import asyncio, tempfile, uvicorn, fastapi, psutil, socketserver, sqlalchemy, click, jinja2, yaml
+for name in {ABSENT_MODULES!r}:
+    sys.modules[name] = None
+for name in {ABSENT_SIGNALS!r}:
+    delattr(signal, name)
+for name in ("fork", "posix_spawn", "killpg", "setsid", "getuid", "O_NOFOLLOW", "O_NONBLOCK",
+             "O_CLOEXEC", "WNOHANG", "POSIX_SPAWN_DUP2", "P_ALL"):
+    delattr(os, name)
+for name in sys.argv[1:]:
+    try:
+        __import__(name)
+    except Exception as error:
+        print(name, type(error).__name__, error)
+"""
+
+
+def test_modules_import_where_posix_is_not() -> None:
+    names = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for file in FILES
+        if file.name != "bootstrap.py"
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ON_WINDOWS, *names],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr

@@ -35,6 +35,7 @@ RUNS = FAST | {
         "platform",
         "project",
         "runs",
+        "runs.compare",
         "runs.facts",
         "runs.migrations",
         "runs.paths",

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guildlite.series import Point
-from guildlite.web import charts
+from guildlite.project import Chart
+from guildlite.series import Point, Summary, is_system_key
+from guildlite.web import cards, charts
 from guildlite.web.charts import Line, Scale
 from guildlite.web.numbers import (
     format_bytes,
     format_duration,
     format_number,
-    is_system,
     scale_of,
     unit_of,
 )
@@ -117,6 +117,15 @@ def test_a_chart_says_everything_in_words_too() -> None:
     assert {"0", "1", "2"} <= set(texts)
 
 
+def test_every_point_of_a_short_line_has_a_dot() -> None:
+    def dots(count: int) -> int:
+        root = parse(charts.line_chart("x", [Line("x", points(*range(count)))]))
+        return len(list(root.iter(f"{SVG}circle")))
+
+    assert dots(3) == 3 + 1  # the last one is drawn larger
+    assert dots(100) == 1
+
+
 def test_lines_keep_hue_and_take_dashes_after_six() -> None:
     assert charts.slot_class(0) == "c1 d0"
     assert charts.slot_class(5) == "c6 d0"
@@ -209,8 +218,11 @@ def test_units_follow_from_system_keys() -> None:
     assert unit_of("evaluate/op/mem/rss") == "bytes"
     assert unit_of("gpu0/power") == "W"
     assert unit_of("train/used") == ""
-    assert is_system("gpu12/temp")
-    assert not is_system("system/loss")
+    assert is_system_key("gpu12/temp")
+    assert is_system_key("gpu0/mig3/mem/used")
+    assert is_system_key("evaluate/sys/cpu11/util")
+    assert not is_system_key("model/op/x")
+    assert not is_system_key("system/loss")
     assert scale_of(3 * 2**20, "bytes/s") == (2**20, " MiB/s")
     assert format_number(0.431, "ratio") == "43.1%"
     assert format_number(75, "°C") == "75 °C"
@@ -226,3 +238,52 @@ def test_sizes_and_times() -> None:
     ]  # fmt: skip
     assert format_duration(None) == ""
     assert math.isclose(scale_of(5e-324, "")[0], 1.0)
+
+
+def summary_of(key: str, count: int) -> Summary:
+    return Summary(key, "scalar", count, 0, 0, 0, 0, 0, 0, 9, 0, 9, None, None)
+
+
+def test_a_page_of_cards_ends_before_it_is_slow_to_read() -> None:
+    plans = [cards.Plan("", str(n), [summary_of(str(n), 50_000)]) for n in range(30)]
+    assert [len(page) for page in cards.paged(plans)] == [8, 8, 8, 6]
+    short = [cards.Plan("", str(n), [summary_of(str(n), 10)]) for n in range(130)]
+    assert [len(page) for page in cards.paged(short)] == [60, 60, 10]
+    bucketed = [cards.Plan("", "x", [summary_of("x", 10_000_000)])] * 3
+    assert [len(page) for page in cards.paged(bucketed)] == [3]
+    assert cards.paged([]) == [[]]
+
+
+def test_system_series_are_grouped_by_what_they_measure() -> None:
+    keys = ["op/mem/rss", "sys/cpu/util", "sys/cpu0/util", "sys/cpu10/util", "sys/cpu2/util",
+            "gpu0/util", "gpu1/util", "gpu0/temp", "evaluate/op/threads", "sys/net/sent",
+            "sys/net/received"]  # fmt: skip
+    plans = cards.plan_system([summary_of(key, 2) for key in keys])
+    assert [(plan.group, plan.title, [s.key for s in plan.series]) for plan in plans] == [
+        ("Process tree", "op/mem/rss", ["op/mem/rss"]),
+        ("This machine", "sys/cpu/util", ["sys/cpu/util"]),
+        ("This machine", "Cores", ["sys/cpu0/util", "sys/cpu2/util", "sys/cpu10/util"]),
+        ("This machine", "Network", ["sys/net/received", "sys/net/sent"]),
+        ("GPU", "GPU utilisation", ["gpu0/util", "gpu1/util"]),
+        ("GPU", "gpu0/temp", ["gpu0/temp"]),
+        ("evaluate: process tree", "evaluate/op/threads", ["evaluate/op/threads"]),
+    ]
+
+
+def test_the_projects_charts_come_first_and_take_their_series() -> None:
+    keys = ["train/loss", "validation/loss", "lr", "train/acc", "layer10/x", "layer2/x"]
+    charts_of_project = [Chart("Loss", "(train|validation)/loss"), Chart("None", "nothing")]
+    plans = cards.plan_metrics([summary_of(key, 2) for key in keys], charts_of_project)
+    assert [(plan.group, plan.title) for plan in plans] == [
+        ("", "Loss"),
+        ("layer2", "layer2/x"),
+        ("layer10", "layer10/x"),
+        ("train", "train/acc"),
+        ("other", "lr"),
+    ]
+
+
+def test_a_table_has_both_ends_and_no_more_rows_than_asked() -> None:
+    lines = [Line("a", points(*range(100))), Line("b", points(5, 6, start=98))]
+    table = cards.table_of(lines, rows=4)
+    assert table == [(0, [0, None]), (33, [33, None]), (66, [66, None]), (99, [99, 6])]

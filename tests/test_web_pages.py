@@ -110,14 +110,19 @@ def test_the_first_page_is_the_run_table(client: httpx.Client) -> None:
     assert "Runs 8" in text
     for words in (
         "best so far", "80.0%", "0.5", "1 min 04 s", "completed", "failed", "lost", "stopped",
-        "unreadable manifest.json is missing or damaged",
+        "unreadable",
     ):  # fmt: skip
         assert words in text
+    rows = client.get("/api/v1/runs").json()["rows"]
+    (why,) = (row["error"] for row in rows if row["error"])
+    assert "manifest" in why
+    assert f"unreadable {why}" in text
 
 
 def test_latest_leads_to_the_newest_run(client: httpx.Client, place: Path) -> None:
     newest = RunStore(place / "runs").list()[0]
     assert client.get("/runs/latest").headers["location"] == f"/runs/{newest.id}"
+    assert client.get("/runs/latest/system").headers["location"] == f"/runs/{newest.id}/system"
     assert client.get("/api/v1/runs/latest").json()["id"] == newest.id
 
 
@@ -180,6 +185,7 @@ def test_how_a_run_ended_is_said(client: httpx.Client, place: Path) -> None:
     failed = text_of(client.get(f"/runs/{run_of(place, '174601').id}").text)
     assert "Failed: exit status 3" in failed
     assert "err ValueError: x" in failed
+    assert "/output?page=1#L1" in client.get(f"/runs/{run_of(place, '174601').id}").text
     killed = text_of(client.get(f"/runs/{run_of(place, '174701').id}").text)
     assert "ended by SIGKILL" in killed
     lost = text_of(client.get(f"/runs/{run_of(place, '174801').id}").text)
@@ -263,6 +269,23 @@ def test_source_shows_files_with_numbers_and_a_diff(client: httpx.Client, good: 
     assert '<li class="add" id="L5">' in diff
     for path in ("../run.db", "/etc/passwd", "pkg", "gone.py"):
         assert client.get(f"/runs/{good.id}/source", params={"file": path}).status_code == 404
+
+
+def test_lines_of_any_length_and_kind(tmp_path: Path) -> None:
+    lines = ["x" * 1_000_000, "\x00\x07\udc80 binary", "tail"]
+    run = make_run(make_project(tmp_path).store)
+    with RunDb(run.paths.db) as db:
+        db.write([Reading(None, {}, [OutputLine(1, 1, line) for line in lines])])
+    run.paths.sources.mkdir()
+    (run.paths.sources / "dos.py").write_bytes(b"a = 1\r\nb = '\xe2\x80\xa8'\r\n\xff\r\n")
+    with viewing(tmp_path) as client:
+        page = client.get(f"/runs/{run.id}/output")
+        assert len(page.content) < 20_000
+        assert "and 995,000 more characters" in page.text
+        source = client.get(f"/runs/{run.id}/source").text
+        assert re.findall(r"<code>(.*)</code></li>", source) == [
+            "a = 1", "b = &#39;\\u2028&#39;", "\N{REPLACEMENT CHARACTER}",
+        ]  # fmt: skip
 
 
 # JSON

@@ -2,8 +2,8 @@
 
     python tests/transcripts.py docs/tutorial.md ...
 
-writes what the commands print now into the blocks that differ. A page takes part by a comment; the
-blocks mean:
+writes what the commands print now into a page that shows something else. A page takes part by a
+comment; the blocks mean:
 
     <!-- session: empty -->     commands of this page run in an empty directory (or: digits)
     <!-- file: train.py -->     the next block is written to that file
@@ -11,8 +11,8 @@ blocks mean:
     ```console                  lines after `$ ` are commands, the others are what they print
 
 Output agrees when only what changes from machine to machine differs: numbers, moments, paths, names
-of hosts, and the width of columns. A line of `...` stands for any lines. A block that is meant for
-a terminal that is not there (curl, sqlite3) is left out where the program is missing.
+of hosts, and the width of columns. A line of `...` stands for any lines. Commands of a program
+that is not installed here (curl, sqlite3) are left out.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def session_of(text: str) -> str | None:
 
 #: What differs between two right answers → what stands for it. In this order.
 _CHANGES = [
-    (re.compile(r"\d{8}T\d{6}Z"), "MOMENT"),
+    # Two runs of one second have a number behind the name.
+    (re.compile(r"\d{8}T\d{6}Z(-[A-Za-z_]+)(?:-\d+)?"), r"MOMENT\1"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d"), "MOMENT"),
     (re.compile(r"\S*/python[\d.]*(?= )"), "python"),
     (re.compile(r"tfevents\.\S+"), "tfevents"),
@@ -177,7 +178,10 @@ class Shell:
             text = text.replace(f":{real}", f":{shown}")
         text = text.replace(str(self.directory), f"{HOME}/{self.directory.name}")
         text = re.sub(r"\S*/python[\d.]*(?= )", f"{HOME}/.venv/bin/python3", text)
-        return text.replace(socket.gethostname(), "workstation")
+        host = socket.gethostname()
+        shown_host = "vm".ljust(len(host))
+        text = re.sub(rf"(tfevents\.\d+\.|host +){re.escape(host)}\b", rf"\1{shown_host}", text)
+        return re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
 
 
 def _free_port() -> int:
@@ -233,11 +237,18 @@ def play(text: str, parent: Path) -> Iterator[tuple[Block, str, str, str]]:
 
 
 def refresh(page: Path, parent: Path) -> None:
-    """Write into the page what its commands print, where it shows something else."""
+    """Write into the page what its commands print, unless all of it agrees already.
+
+    Where a page leaves lines out by `...` and the rest agrees, it stays as it is.
+    """
     text = page.read_text(encoding="utf-8")
+    played = list(play(text, parent))
+    if all(agree(shown, printed) for _, _, shown, printed in played):
+        return
     bodies: dict[int, str] = {}
-    for block, command, shown, printed in play(text, parent):
-        kept = shown if shown and agree(shown, printed) else printed
+    for block, command, shown, printed in played:
+        is_cut = "..." in shown.splitlines()
+        kept = shown if is_cut and agree(shown, printed) else printed
         lines = "$ " + command.replace("\n", "\n> ")
         kept = kept if kept.endswith("\n") or not kept else kept + "\n"
         bodies[block.start] = bodies.get(block.start, "") + f"{lines}\n{kept}"

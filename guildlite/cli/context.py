@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guildlite.errors import UsageError
+from guildlite.errors import ProjectFileError, UsageError
 
 if TYPE_CHECKING:
     from guildlite.project import Project
@@ -63,14 +63,33 @@ class Context:
             )
         return project
 
+    def readable_project(self) -> Project | None:
+        """Return the project, or None where there is none or its file is bad."""
+        try:
+            return self.find_project()
+        except ProjectFileError:
+            return None
+
     def store(self) -> RunStore:
-        """Return the runs of the project; without a project file those in `./runs`."""
+        """Return the runs of the project; without a project file those in `./runs`.
+
+        A typo in the project file keeps nobody from reading or stopping a run: then it is the
+        `runs` beside the file.
+        """
         if self._store is None:
             from guildlite.runs import RunStore
 
-            project = self.find_project()
-            self._store = RunStore(project.runs_root if project else self.directory / DEFAULT_RUNS)
+            self._store = RunStore(self._runs_root())
         return self._store
+
+    def _runs_root(self) -> Path:
+        try:
+            project = self.find_project()
+        except ProjectFileError as error:
+            root = (Path(error.path).parent if error.path else self.directory) / DEFAULT_RUNS
+            self.say(f"{error.message}; looking for runs in {root}")
+            return root
+        return project.runs_root if project else self.directory / DEFAULT_RUNS
 
     def get_run(self, ref: str | None) -> Run:
         """Return the run a RUN word means, the latest for None; raises RunNotFound."""

@@ -217,7 +217,7 @@ def evaluate(
     if ref is not None and latest_run:
         raise UsageError("give a RUN or `--latest-run`, not both")
     project = context.project()
-    found = context.get_run(ref) if ref is not None else _latest_trained(context)
+    found = context.get_run(ref) if ref is not None else _latest_trained(context, project)
     if found.error is not None:
         raise GuildliteError(f"{found.id} cannot be read: {found.error}")
     if ref is None:
@@ -234,9 +234,9 @@ def evaluate(
     return _follow_new(context, plan, found, record, tty=False)
 
 
-def _latest_trained(context: Context) -> Run:
+def _latest_trained(context: Context, project: Project) -> Run:
     for found in context.store().list():
-        if found.error is None and found.operation in ("train", "run"):
+        if found.error is None and found.operation == "train" and found.model in project.models:
             return found
     raise GuildliteError("there is no run to evaluate", hint="`gl train` makes one")
 
@@ -256,6 +256,7 @@ def attach(context: Context, run: str | None) -> int:
       gl attach 2
     """
     found = context.get_run(run)
+    from guildlite.execute.catchup import settle
     from guildlite.execute.frontend import exit_status, watch
 
     try:
@@ -263,18 +264,35 @@ def attach(context: Context, run: str | None) -> int:
     except KeyboardInterrupt:
         context.say(f"\ndetached; {found.id} goes on")
         return 0
+    _wait_for_seal(found)
+    settle([found])
     _print_end(context, type(found)(found.path))
     return exit_status(found)
 
 
+def _wait_for_seal(run: Run) -> None:
+    """Wait, for a bounded time, while the supervisor still takes the last of a run that ended."""
+    import time
+
+    from guildlite.execute.frontend import SEAL_TIMEOUT_S
+    from guildlite.platform import ProcessIdentity
+
+    supervisor = ProcessIdentity.from_json((run.started_fact() or {}).get("supervisor"))
+    deadline = time.monotonic() + SEAL_TIMEOUT_S
+    while run.paths.heartbeat.exists() and supervisor is not None and supervisor.alive():
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
+
+
 @command("stop")
 @click.argument("run", required=False, metavar="[RUN]")
-@click.option("--term", "number", flag_value=signal.SIGTERM.value, help="Begin with SIGTERM")
-@click.option("--kill", "number", flag_value=signal.SIGKILL.value, help="SIGKILL at once")
+@click.option("--term", "name", flag_value="SIGTERM", help="Begin with SIGTERM")
+@click.option("--kill", "name", flag_value="SIGKILL", help="SIGKILL at once")
 @click.option("--grace", default=10.0, metavar="SECONDS", show_default=True,
               help="Time to end by itself before SIGKILL")  # fmt: skip
 @click.pass_obj
-def stop(context: Context, run: str | None, number: str | None, grace: float) -> int:
+def stop(context: Context, run: str | None, name: str | None, grace: float) -> int:
     """Stop a run.
 
     Sends SIGINT to the script and all its children, and SIGKILL to whatever is left after the
@@ -299,7 +317,7 @@ def stop(context: Context, run: str | None, number: str | None, grace: float) ->
             raise GuildliteError(f"{found.id} runs elsewhere: {one.status_note}")
         context.say(f"stopping {found.id}{f' {paths.name}' if paths.name else ''}")
         gone = stop_operation(
-            one, found.uid, number=int(number or signal.SIGINT), grace_s=grace,
+            one, found.uid, number=signal.Signals[name or "SIGINT"], grace_s=grace,
             ended=lambda one=one: type(one)(*_remake(one, found)).status.ended,  # type: ignore[misc]
         )  # fmt: skip
         if not gone:
@@ -394,7 +412,7 @@ def _follow_new(
 ) -> int:
     from guildlite.execute.catchup import settle
     from guildlite.execute.executor import LocalExecutor
-    from guildlite.execute.frontend import FrontEnd, exit_status
+    from guildlite.execute.frontend import FrontEnd, exit_status, hold_signals
 
     terminal = None
     if tty:
@@ -403,19 +421,18 @@ def _follow_new(
         terminal = Terminal()
     _print_start(context, plan, made)
     environ = launch_environment(plan, made, record.paths_of_operation.name)
-    job = LocalExecutor(terminal.slave if terminal else -1).submit(
-        made, record, plan.argv(str(made.path)), environ
-    )
-    if terminal is not None:
-        terminal.attach(record.paths_of_operation.stdout)
-    front = FrontEnd(
-        made, record, job, (sys.stdout.buffer, sys.stderr.buffer), _say_interrupt(context), terminal
-    )
-    try:
-        front.follow()
-    finally:
+    executor = LocalExecutor(terminal.slave if terminal else -1)
+    with hold_signals():
+        job = executor.submit(made, record, plan.argv(str(made.path)), environ)
         if terminal is not None:
-            terminal.close()
+            terminal.attach(record.paths_of_operation.stdout)
+        streams = (sys.stdout.buffer, sys.stderr.buffer)
+        front = FrontEnd(made, record, job, streams, _say_interrupt(context), terminal)
+        try:
+            front.follow()
+        finally:
+            if terminal is not None:
+                terminal.close()
     fresh = type(made)(made.path)
     settle([fresh])
     _print_end(context, fresh, record)
@@ -477,23 +494,26 @@ def _print_start(context: Context, plan: Plan, made: Run) -> None:
         context.say(f"command  {_shown_command(plan, str(made.path))}")
         return
     context.say(f"run      {_relative(made.path)}")
-    context.say(f"command  {_shown_command(plan, _relative(made.path))}")
+    context.say(f"command  {_shown_command(plan, str(made.path))}")
     context.say("view     gl view")
 
 
 def _print_end(context: Context, made: Run, record: OperationRecord | None = None) -> None:
     ended: OperationRecord = made
     if record is not None and record.paths_of_operation.name:
-        ended = next(
-            one for one in made.later_operations()
-            if one.paths_of_operation.name == record.paths_of_operation.name
-        )  # fmt: skip
+        name = record.paths_of_operation.name
+        later = [one for one in made.later_operations() if one.paths_of_operation.name == name]
+        ended = later[0] if later else record
     status = str(ended.status)
     text = coloured(status_text(status), status_colour(status), sys.stderr)
     duration = format_duration(ended.duration_s)
     what = made.id if ended is made else f"{ended.operation} of {made.id}"
     print(f"{text}  {what}{f'  {duration}' if duration else ''}", file=sys.stderr)
-    for line in [*_why(ended), *_metric_lines(context, made), _next_line(made, ended)]:
+    for line in [
+        *_why(ended),
+        *_metric_lines(context, made, ended),
+        _next_line(context, made, ended),
+    ]:
         if line:
             context.say(line)
 
@@ -502,6 +522,10 @@ def _why(ended: OperationRecord) -> list[str]:
     from guildlite.platform import signal_name
 
     lines = []
+    meta = ended.paths_of_operation.meta
+    if not meta.exists():
+        # How the script ended was to be written there.
+        lines.append(f"         {_relative(meta)} was deleted while it ran")
     fact = ended.exit_fact() or {}
     if fact.get("error"):
         lines.append(f"         {fact['error']}")
@@ -523,9 +547,9 @@ def _says_eof(log: Path) -> bool:
         return False
 
 
-def _metric_lines(context: Context, made: Run) -> list[str]:
-    """Return the project's metrics that the run has, the primary one first."""
-    project = context.find_project()
+def _metric_lines(context: Context, made: Run, ended: OperationRecord) -> list[str]:
+    """Return the project's metrics that the operation brought, the primary one first."""
+    project = context.readable_project()
     if project is None or not project.metrics:
         return []
     metrics = sorted(project.metrics.values(), key=lambda metric: not metric.primary)
@@ -534,17 +558,21 @@ def _metric_lines(context: Context, made: Run) -> list[str]:
             known = {summary.key: summary for summary in reader.summaries()}
     except GuildliteError:
         return []
+    since_ms = (ended.started_at or 0) * 1000 if ended is not made else 0
     return [
         f"         {metric.key} {format_number(known[metric.key].last, metric.format)}"
         for metric in metrics
-        if metric.key in known
+        if metric.key in known and (known[metric.key].last_time or since_ms) >= since_ms
     ]
 
 
-def _next_line(made: Run, ended: OperationRecord) -> str:
+def _next_line(context: Context, made: Run, ended: OperationRecord) -> str:
     status = str(ended.status)
     if status in ("failed", "lost"):
         return "next     gl why"
-    if status == "completed" and ended.operation == "train":
+    project = context.readable_project()
+    model = project.models.get(made.model) if project is not None else None
+    can_evaluate = model is not None and "evaluate" in model.operations
+    if status == "completed" and ended.operation == "train" and can_evaluate:
         return "next     gl evaluate --latest-run"
     return f"next     gl show {made.id}"

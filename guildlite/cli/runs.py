@@ -31,6 +31,8 @@ from guildlite.cli.output import (
 )
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
+from guildlite.runs.compare import differing_flags
+from guildlite.series import is_system_key
 
 if TYPE_CHECKING:
     from guildlite.project import Metric
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 STATUSES = ("pending", "running", "completed", "failed", "stopped", "lost")
 
 #: Series of the machine; what the script said comes first and alone.
-_SYSTEM = re.compile(r"(?:\d+-[^/]+/)?(?:sys|op|gpu\d+)/")
 #: Columns of flags and metrics, together, beyond which a table is no longer read.
 _MOST_FLAGS = 6
 _MOST_METRICS = 3
@@ -153,7 +154,7 @@ def _mentions(run: Run, word: str) -> bool:
 
 
 def _metrics_of(context: Context) -> Iterable[Metric]:
-    project = context.find_project()
+    project = context.readable_project()
     return project.metrics.values() if project else ()
 
 
@@ -175,9 +176,7 @@ def _run_table(
     if not listed:
         return []
     given = [run.flags for _, run in listed]
-    flags = differing_flags(
-        [each for each, (_, run) in zip(given, listed, strict=True) if not run.error]
-    )
+    flags = differing_flags([run.flags for _, run in listed if not run.error])[:_MOST_FLAGS]
     named = [metric.key for metric in metrics if metric.primary] or [m.key for m in metrics]
     summaries = [_summaries(run, named[:_MOST_METRICS]) for _, run in listed]
     keys = named[:_MOST_METRICS] or _first_series(summaries)
@@ -222,23 +221,6 @@ def _fixed_cells(number: int, run: Run, now: float, name: str) -> list[Cell]:
     ]
 
 
-def differing_flags(given: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the names of flags in which runs are not all alike, in project order.
-
-    `given` holds the flags of each run; a flag that only some have differs.
-    """
-    values: dict[str, set[str]] = {}
-    for flags in given:
-        for name, value in flags.items():
-            values.setdefault(name, set()).add(value)
-    differing = [
-        name
-        for name, seen in values.items()
-        if len(seen) > 1 or any(name not in flags for flags in given)
-    ]
-    return differing[:_MOST_FLAGS]
-
-
 def _summaries(run: Run, keys: Sequence[str] = ()) -> dict[str, Summary]:
     """Return the summaries of a run's scalars by key: of `keys`, or of all where none is named.
 
@@ -262,7 +244,7 @@ def _first_series(summaries: Sequence[Mapping[str, Summary]]) -> list[str]:
 
 def own_series(keys: Iterable[str]) -> Iterator[str]:
     """Return the keys that come from the script rather than from watching the machine."""
-    return (key for key in keys if not _SYSTEM.match(key))
+    return (key for key in keys if not is_system_key(key))
 
 
 def _last(found: Summary | None, pattern: str | None) -> str:

@@ -18,6 +18,10 @@ from guildlite.series import Cursor, Reading
 
 #: Readings a transaction: at most some 20,000 points each, so that a commit stays under a second.
 _BATCH = 4
+#: A second look within the same tick is worth it, a wait that a person notices is not.
+LOOK_S = 0.5
+#: Some ten million points. Only a daemon that writes on without a pause comes to this.
+FINAL_S = 60.0
 
 
 class Follower:
@@ -42,32 +46,37 @@ class Follower:
         self._collectors: dict[str, list[Guarded]] = {}
 
     def poll(self, *, final: bool = False, deadline: float | None = None) -> bool:
-        """Commit all that is new; False when `deadline` (time.monotonic) came first.
+        """Commit what is new, each source in turn; False when `deadline` came before the end.
 
-        sqlite3.Error passes after the collectors have been thrown away: the next call starts
-        from the cursors that run.db holds, so nothing is lost and nothing doubled.
+        `deadline` is a time.monotonic; without one a live look takes `LOOK_S` at most, so that a
+        script that prints faster than it is read delays neither a stop nor the other sources, and
+        a `final` one `FINAL_S`. sqlite3.Error passes after the collectors have been thrown away:
+        the next call starts from the cursors that run.db holds, so nothing is lost or doubled.
         """
+        if deadline is None:
+            deadline = time.monotonic() + (FINAL_S if final else LOOK_S)
         try:
             self._open()
-            done = True
-            for collector in [one for family in self._collectors.values() for one in family]:
-                done = self._drain(collector, final, deadline) and done
-            return done
+            unread = [one for family in self._collectors.values() for one in family]
+            while unread:
+                unread = [one for one in unread if self._look(one, final, deadline)]
+                if time.monotonic() > deadline:
+                    return not unread
         except sqlite3.Error:
             self.close()
             raise
+        return True
 
-    def _drain(self, collector: Guarded, final: bool, deadline: float | None) -> bool:
-        while True:
-            readings = iter(collector.sample(final))
-            taken = 0
-            while batch := list(islice(readings, _BATCH)):
-                self._write(batch)
-                taken += sum(1 for reading in batch if reading.cursor is not None)
-                if deadline is not None and time.monotonic() > deadline:
-                    return False
-            if not taken:
+    def _look(self, collector: Guarded, final: bool, deadline: float) -> bool:
+        """Commit one sample of a collector; return whether it may have more."""
+        readings = iter(collector.sample(final))
+        more = False
+        while batch := list(islice(readings, _BATCH)):
+            self._write(batch)
+            more = more or any(reading.cursor is not None for reading in batch)
+            if time.monotonic() > deadline:
                 return True
+        return more
 
     def _write(self, batch: Sequence[Reading]) -> None:
         self._db.write(batch)

@@ -110,6 +110,7 @@ class _Tail:
         self._line = _Line()
         self._resume: list[int] | None = state.get("line")
         self._given = cursor.offset
+        self._ended = self._final = False
         #: True when the operation has ended and its log was read to the end.
         self.over = False
 
@@ -117,6 +118,9 @@ class _Tail:
         """Yield a reading for each piece of the log that is new, up to the limits of a sample."""
         # Asked before reading: what was written before the exit is then seen.
         ended = final or (self._exit is not None and self._exit.exists())
+        if ended > self._ended or final > self._final:
+            self._log.end_here()
+        self._ended, self._final = ended, final
         log, reading = self._log, Reading()
         bytes_left, last_line = SAMPLE_BYTES, self._lines + SAMPLE_LINES
         while bytes_left > 0 and self._lines < last_line:
@@ -229,6 +233,8 @@ class _Log:
         self.cut = False
         self.notices: list[str] = []
         self._fd: int | None = None
+        self._ending = False
+        self._end: int | None = None
         self._told: set[str] = set()
 
     def next_chunk(self) -> bytes:
@@ -237,7 +243,7 @@ class _Log:
             if self._fd is None and not self._open():
                 return b""
             assert self._fd is not None
-            size = os.fstat(self._fd).st_size
+            size = self._size(self._fd)
             if size < self.offset:
                 self.tell("became shorter; what was read before is kept")
                 start = os.pread(self._fd, HEAD, 0)
@@ -254,6 +260,16 @@ class _Log:
             self.head = (self.head[: self.offset] + chunk)[:HEAD]
         self.offset += len(chunk)
         return chunk
+
+    def end_here(self) -> None:
+        """Give no more than is there when next looked at: a daemon may write on for ever."""
+        self._ending, self._end = True, None
+
+    def _size(self, fd: int) -> int:
+        size = os.fstat(fd).st_size
+        if self._ending and self._end is None:
+            self._end = size
+        return size if self._end is None else min(size, self._end)
 
     def read_again(self, start: int, size: int) -> bytes:
         """Return the kept part of the `size` bytes from `start` on."""

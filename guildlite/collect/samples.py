@@ -69,13 +69,29 @@ class Samples:
 
 def _reading(name: str, offset: int, data: bytes) -> Reading:
     reading = Reading(cursor=Cursor(name, KIND, digest="samples", offset=offset))
+    damaged = 0
     for line in data.splitlines():
         try:
-            sample = json.loads(line)
-            points = sample["points"].items()
-        except (ValueError, KeyError, TypeError, AttributeError):
+            points, attrs = _parse_sample(line)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            damaged += 1
             continue
-        for key, rows in points:
-            reading.points.setdefault(key, []).extend(Point(*row) for row in rows)
-        reading.attrs.update(sample.get("attrs", {}))
+        for key, rows in points.items():
+            reading.points.setdefault(key, []).extend(rows)
+        reading.attrs.update(attrs)
+    if damaged:
+        reading.notices.append(f"`{name}` has lines that are no samples; they are passed over")
     return reading
+
+
+def _parse_sample(line: bytes) -> tuple[dict[str, list[Point]], dict[str, str]]:
+    """Return points and attributes of a line; any error of parsing means that it is no sample."""
+    sample = json.loads(line)
+    points = {
+        str(key): [
+            Point(int(step), None if at is None else int(at), float(value))
+            for step, at, value in rows
+        ]
+        for key, rows in sample["points"].items()
+    }
+    return points, {str(name): str(value) for name, value in sample.get("attrs", {}).items()}

@@ -7,13 +7,13 @@ time, and never raising: a run that cannot be finished is shown as it is.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
-from guildlite.errors import GuildliteError
-from guildlite.platform import FileLock, is_network_file_system
-from guildlite.runs.run import Run
+from guildlite.platform import FileLock, ProcessIdentity, is_network_file_system
+from guildlite.runs.paths import RunPaths
+from guildlite.runs.run import OperationRecord, Run
 
 #: What one command may spend on this, seconds.
 BUDGET_S = 2.0
@@ -28,11 +28,46 @@ def settle(runs: Iterable[Run], budget_s: float = BUDGET_S) -> None:
 
 
 def needs_settling(run: Run) -> bool:
-    """Return whether nobody keeps run.db current and it is not complete; costs two stats."""
-    if run.error is not None:
+    """Return whether run.db is not complete and nobody but us can complete it; costs six stats."""
+    if run.error is not None or not _unsealed(run.paths):
         return False
-    unsealed = run.paths.heartbeat.exists() or not run.paths.db.exists()
-    return unsealed and not run.busy()
+    operations = (run, *run.later_operations())
+    return all(one.status.ended and _of_this_machine(one) for one in operations)
+
+
+def _unsealed(paths: RunPaths) -> bool:
+    if paths.heartbeat.exists():
+        return True
+    try:
+        sealed_at = os.stat(paths.db).st_mtime_ns
+    except OSError:
+        return True
+    # A daemon of the script may print after the end, a later operation be killed before it could
+    # say that it is there.
+    return _last_written(paths) > sealed_at
+
+
+def _last_written(paths: RunPaths) -> int:
+    """Return when any operation's logs were last written, in ns since the epoch."""
+    operations = (paths, *paths.operations())
+    return max(
+        _modified(log) for one in operations for log in (one.stdout, one.stderr, one.samples)
+    )
+
+
+def _modified(path: Path) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _of_this_machine(record: OperationRecord) -> bool:
+    """Return whether the operation ran where our lock holds: on other hosts locks may not."""
+    started = record.started_fact() or {}
+    whose = started.get("supervisor") or started.get("training") or record.manifest.get("launcher")
+    process = ProcessIdentity.from_json(whose)
+    return process is None or process.same_machine()
 
 
 def catch_up(run: Run, deadline: float) -> bool:
@@ -46,7 +81,8 @@ def catch_up(run: Run, deadline: float) -> bool:
     try:
         with lock:
             return _catch_up(run, deadline)
-    except (OSError, sqlite3.Error, GuildliteError):
+    except Exception:
+        # One run that cannot be finished must not keep a command from showing the others.
         return False
 
 
@@ -60,6 +96,7 @@ def _catch_up(run: Run, deadline: float) -> bool:
         with open(run.paths.errors, "a", encoding="utf-8", errors="replace") as file:
             file.write(f"{when} {notice}\n")
 
+    written_at = _last_written(run.paths)
     with RunDb(run.paths.db, network=is_network_file_system(run.path)) as db:
         db.write_start(*start_record(run))
         columns = collect_columns(run)
@@ -69,5 +106,9 @@ def _catch_up(run: Run, deadline: float) -> bool:
                 return False
         finally:
             follower.close()
-        seal(run, db)
+        # An open `sqlite3` shell must not make every `gl runs` wait.
+        seal(run, db, patience_s=0.2)
+    if _modified(run.paths.db) < written_at:
+        # The clock was set back since; without this every command would look again.
+        os.utime(run.paths.db, ns=(written_at, written_at))
     return True

@@ -56,13 +56,19 @@ class LocalJob:
         deadline = time.monotonic() + 60
         while not paths.started.exists() and not paths.exit.exists():
             if not self.wait(1.0) or time.monotonic() > deadline:
-                if paths.started.exists() or paths.exit.exists():
-                    return
-                self._record_failure()
-                raise LaunchError(
-                    "the supervisor ended before the script started",
-                    hint=f"see {paths.root / 'errors.log'}",
-                )
+                self.check_started()
+                return
+
+    def check_started(self) -> None:
+        """Record and raise LaunchError when the script was not started and will not be."""
+        paths = self.record.paths_of_operation
+        if paths.started.exists() or paths.exit.exists():
+            return
+        self._record_failure()
+        raise LaunchError(
+            "the supervisor ended before the script started",
+            hint=f"see {paths.root / 'errors.log'}",
+        )
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a wake-up; False when supervisor and waiter are both gone."""
@@ -72,6 +78,7 @@ class LocalJob:
     def close(self) -> None:
         """Let go: the run goes on by itself."""
         os.close(self._poke)
+        _let_go.add(self._pid)
 
     def reap(self) -> None:
         """Let go of a supervisor that has ended, so that no zombie stays."""
@@ -111,8 +118,9 @@ class LocalExecutor:
     ) -> LocalJob:
         """Start the supervisor. Raises LaunchError when that is not possible."""
         require_posix()
+        _reap_let_go()
         launch = {
-            "path": [os.path.abspath(entry) for entry in sys.path if entry],
+            "path": _import_path(),
             "run_dir": str(run.path),
             "operation": record.paths_of_operation.name,
             "argv": list(argv),
@@ -138,14 +146,15 @@ class LocalExecutor:
         errors = str(record.paths_of_operation.root / "errors.log")
         words_read, words_write = os.pipe()
         poke_read, poke_write = os.pipe()
-        actions: list[Any] = [
+        # The high numbers first: with a closed standard stream, a pipe may have taken its number.
+        actions: list[Any] = [(os.POSIX_SPAWN_DUP2, poke_write, _POKE)]
+        if self._terminal >= 0:
+            actions.append((os.POSIX_SPAWN_DUP2, self._terminal, _TERMINAL))
+        actions += [
             (os.POSIX_SPAWN_DUP2, words_read, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
             (os.POSIX_SPAWN_OPEN, 2, errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644),
-            (os.POSIX_SPAWN_DUP2, poke_write, _POKE),
         ]
-        if self._terminal >= 0:
-            actions.append((os.POSIX_SPAWN_DUP2, self._terminal, _TERMINAL))
         argv = [sys.executable, "-I", "-S", str(_BOOTSTRAP), str(run.path)]
         try:
             pid = _posix_spawn(argv, environ, actions)
@@ -163,9 +172,35 @@ class LocalExecutor:
 _POKE, _TERMINAL = 100, 101
 
 
+#: Supervisors nobody waits for; a viewer or notebook would otherwise collect their zombies.
+_let_go: set[int] = set()
+
+
+def _reap_let_go() -> None:
+    for pid in list(_let_go):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0]
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            _let_go.discard(pid)
+
+
+def _import_path() -> list[str]:
+    """Return the import path for a supervisor: ours, without a working directory put there.
+
+    `python -m guildlite` puts it first, and a `queue.py` in the project would get in.
+    """
+    here, home = os.getcwd(), str(Path(__file__).parents[2])
+    paths = [os.path.abspath(entry) for entry in sys.path if entry]
+    return [path for path in paths if path != here or path == home]
+
+
 def _posix_spawn(argv: list[str], environ: Mapping[str, str], actions: list[Any]) -> int:
-    # Not subprocess, whose import alone takes as long as starting Python.
+    # Not subprocess, whose import alone takes as long as starting Python. No signal is blocked
+    # in the supervisor, though the caller may hold some (`frontend.hold_signals`).
+    settings: dict[str, Any] = {"file_actions": actions, "setsigmask": ()}
     try:
-        return os.posix_spawn(argv[0], argv, dict(environ), file_actions=actions, setsid=True)
+        return os.posix_spawn(argv[0], argv, dict(environ), setsid=True, **settings)
     except NotImplementedError:
-        return os.posix_spawn(argv[0], argv, dict(environ), file_actions=actions)
+        return os.posix_spawn(argv[0], argv, dict(environ), **settings)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from guildlite.execute.executor import LocalJob
-from guildlite.execute.stop import RUN_ENDED, Processes, request_stop, send
+from guildlite.execute.stop import GRACE_S, RUN_ENDED, Processes, kill_all, request_stop, send
 from guildlite.runs.facts import read_fact
 from guildlite.runs.run import OperationRecord, Run
 
@@ -24,7 +25,6 @@ _LOOK_S = 0.05
 #: How long the end of a run may take after exit.json: the rest of its files and the seal.
 SEAL_TIMEOUT_S = 15.0
 _CHUNK = 256 * 1024
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
 class LogTail:
@@ -86,27 +86,50 @@ class FrontEnd:
         self._terminal = terminal
         if terminal is not None:
             self._tails = []
-        self._processes: Processes | None = None
+        self._processes = Processes(record, run.uid)
+        #: Signals that came before there was a script to take them.
+        self._waiting: list[int] = []
+        self._received: list[int] = []
+        self._acting = False
+        self._kill_at: float | None = None
         self._interrupted = interrupted
         self.interrupts = 0
 
     def follow(self) -> None:
-        """Show output and hand on signals until the operation has ended and is sealed."""
-        with _Signals(self._on_interrupt, self._on_signal):
+        """Show output and hand on signals until the operation has ended and is sealed.
+
+        Raises LaunchError when the script was never started.
+        """
+        with _Signals(self._on_signal):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _forwarded())
             while not self._look():
                 if not self._job.wait(_LOOK_S):
-                    self._wait_without_supervisor()
+                    self._wait_alone()
                     break
             self._wait_for_seal()
             self._copy()
         for tail in self._tails:
             tail.close()
         self._job.reap()
+        if self._processes.training is None and self.run.path.exists():
+            self._job.check_started()
 
     def _look(self) -> bool:
+        """Show what is new; True when the end is written."""
+        if self._processes.training is None:
+            self._meet_training()
+        self._enforce_stop()
         ended = self.record.paths_of_operation.exit.exists()
         self._copy()
         return ended
+
+    def _meet_training(self) -> None:
+        if self.record.paths_of_operation.started.exists():
+            # Kept from here on: a script may delete its run directory and still be stopped.
+            self._processes = Processes(self.record, self.run.uid)
+            waiting, self._waiting = self._waiting, []
+            for number in waiting:
+                send(self._processes, number)
 
     def _copy(self) -> None:
         if self._terminal is not None:
@@ -114,10 +137,24 @@ class FrontEnd:
         for tail in self._tails:
             tail.copy()
 
-    def _wait_without_supervisor(self) -> None:
-        """Both our processes were killed: look at the training itself until it is gone."""
-        while not self._look() and self._fresh_processes().members():
-            time.sleep(0.2)
+    def _wait_alone(self) -> None:
+        """Both our processes were killed: watch the training itself until it is gone."""
+        while not self._look() and self._training_lives():
+            time.sleep(0.1)
+        if self._kill_at is not None:
+            kill_all(self._processes)
+
+    def _enforce_stop(self) -> None:
+        """End the grace of a stop when the supervisor that would have done it is gone."""
+        if self._kill_at is None or time.monotonic() < self._kill_at:
+            return
+        self._kill_at = time.monotonic() + 1
+        if not self._processes.supervised():
+            kill_all(self._processes)
+
+    def _training_lives(self) -> bool:
+        training = self._processes.training
+        return training is not None and training.alive()
 
     def _wait_for_seal(self) -> None:
         deadline = time.monotonic() + SEAL_TIMEOUT_S
@@ -126,26 +163,36 @@ class FrontEnd:
 
     # Signals ------------------------------------------------------------------------------
 
-    def _fresh_processes(self) -> Processes:
-        if self._processes is None or self._processes.training is None:
-            self._processes = Processes(self.record, self.run.uid)
-        return self._processes
-
-    def _on_interrupt(self) -> None:
-        """Ctrl-C: once SIGINT, twice SIGTERM, three times SIGKILL."""
-        number = _INTERRUPTS[min(self.interrupts, 2)]
-        self.interrupts += 1
-        self._interrupted(number)
-        if self.interrupts == 1:
-            request_stop(self.record, self._fresh_processes(), number)
-        else:
-            send(self._fresh_processes(), number)
-
     def _on_signal(self, number: int) -> None:
-        if number in (signal.SIGTERM, signal.SIGQUIT):
-            request_stop(self.record, self._fresh_processes(), number)
+        """Act on a signal; one that comes meanwhile is acted on next, never in between."""
+        self._received.append(number)
+        if self._acting:
+            return
+        self._acting = True
+        try:
+            while self._received:
+                self._act(self._received.pop(0))
+        finally:
+            self._acting = False
+
+    def _act(self, number: int) -> None:
+        if number != signal.SIGINT:
+            self._hand_on(number, stops=number in (signal.SIGTERM, signal.SIGQUIT))
+            return
+        # Ctrl-C: once SIGINT, twice SIGTERM, three times SIGKILL.
+        number = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[min(self.interrupts, 2)]
+        self.interrupts += 1
+        self._hand_on(number, stops=self.interrupts == 1)
+        self._interrupted(number)
+
+    def _hand_on(self, number: int, *, stops: bool) -> None:
+        if self._processes.training is None:
+            self._waiting.append(number)
+        if stops:
+            self._kill_at = self._kill_at or time.monotonic() + GRACE_S
+            request_stop(self.record, self._processes, number)
         else:
-            send(self._fresh_processes(), number)
+            send(self._processes, number)
 
 
 def exit_status(record: OperationRecord, interrupts: int = 0) -> int:
@@ -165,21 +212,35 @@ def stopped_by_plan(record: OperationRecord) -> bool:
     return request is not None and request.get("reason") == RUN_ENDED
 
 
+def _forwarded() -> tuple[signal.Signals, ...]:
+    """Return the signals that are the run's rather than the front end's."""
+    return (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@contextmanager
+def hold_signals() -> Iterator[None]:
+    """Keep signals waiting from before the start of a run until `follow` can hand them on.
+
+    Without it a Ctrl-C in between would end the front end and leave the run going on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _forwarded())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Signals:
     """Signal handlers for the time of a `with` block."""
 
-    def __init__(self, interrupt: Callable[[], None], other: Callable[[int], None]) -> None:
-        self._interrupt, self._other = interrupt, other
+    def __init__(self, handler: Callable[[int], None]) -> None:
+        self._handler = handler
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> _Signals:
-        self._set(signal.SIGINT, lambda *_: self._interrupt())
-        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-            self._set(number, lambda number, _: self._other(number))
+        for number in _forwarded():
+            self._before[number] = signal.signal(number, lambda number, _: self._handler(number))
         return self
-
-    def _set(self, number: int, handler: Callable[[int, object], None]) -> None:
-        self._before[number] = signal.signal(number, handler)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

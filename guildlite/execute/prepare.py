@@ -211,22 +211,30 @@ def create_run(plan: Plan, store: RunStore, *, label: str = "", note: str = "") 
     """Make the run directory: manifest, source snapshot, label and note. Raises LaunchError."""
     run = store.create(plan.model)
     try:
-        digest, notices = snapshot(plan, run.paths.sources, store.root)
-        manifest = {"uid": uuid.uuid4().hex, **_manifest(plan, run, digest)}
-        write_fact(run.paths.manifest, manifest)
+        _fill_run(plan, store, run)
         run = Run(run.path)
         if label:
             run.set_label(label)
         if note:
             run.set_note(note)
-        for notice in notices:
-            _append_line(run.paths.errors, notice)
     except OSError as error:
+        import shutil
+
+        # It was made a moment ago by us, and holds nothing but copies.
+        shutil.rmtree(run.path, ignore_errors=True)
         raise LaunchError(
             f"cannot write the run directory {run.path}: {error.strerror}",
             hint="check free space and permissions",
         ) from error
     return run
+
+
+def _fill_run(plan: Plan, store: RunStore, run: Run) -> None:
+    digest, notices = snapshot(plan, run.paths.sources, store.root)
+    manifest = {"uid": uuid.uuid4().hex, **_manifest(plan, run, digest)}
+    write_fact(run.paths.manifest, manifest)
+    for notice in notices:
+        _append_line(run.paths.errors, notice)
 
 
 def create_operation(plan: Plan, run: Run) -> LaterOperation:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
     from guildlite.execute.supervisor import Supervisor
 
 RETRY_S = 5.0
+#: How long an operation that ends last waits for a lock that somebody is about to let go.
+LAST_LOCK_S = 5.0
+#: Samples that wait for a disk or a lock; they cannot be read twice.
+MOST_STAGED = 1000
 
 
 class Recorder:
@@ -47,7 +50,7 @@ class Recorder:
         self._last_fault = ""
 
     def tick(self) -> None:
-        """One look at everything; never raises for a disk or database in trouble."""
+        """One look at everything; trouble with disk or database is told and tried again."""
         self._start_sampler()
         if self._sampler is not None:
             self._staged += self._sampler.take()
@@ -61,8 +64,9 @@ class Recorder:
             elif self._staged and self._record.paths_of_operation.name:
                 self._spool.append(self._staged)
                 self._staged = []
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:
             self._fail(error)
+        self._staged = self._staged[-MOST_STAGED:]
 
     def finish(self) -> None:
         """Take the last of everything and seal run.db, if it is ours."""
@@ -71,14 +75,31 @@ class Recorder:
         if self._facts is not None:
             self._facts.join()
         self._retry_at = 0.0
+        self._wait_for_lock()
         self.tick()
         if self._db is None or self._follower is None:
             return
         try:
-            self._follower.poll(final=True)
-            self._seal(self._db)
-        except (OSError, sqlite3.Error) as error:
+            if self._follower.poll(final=True):
+                self._seal(self._db)
+        except Exception as error:
             self._fail(error)
+
+    def _wait_for_lock(self) -> None:
+        """Wait for a lock held by nobody but an operation that is sealing, or a `gl runs`.
+
+        Had its holder read the files for the last time already, our last lines would wait for the
+        next command. While another operation goes on, its supervisor will read them.
+        """
+        supervisor, own = self._supervisor, self._record.paths_of_operation.name
+        run = Run(supervisor.run_dir)
+        others = [
+            one
+            for one in (run, *run.later_operations())
+            if one.paths_of_operation.name != own and not one.status.ended
+        ]
+        if not others and not supervisor.try_lock() and supervisor.run_dir.exists():
+            supervisor.lock.acquire(LAST_LOCK_S)
 
     def has_children(self) -> bool:
         """Return whether a helper program of ours (git) may be running."""
@@ -121,14 +142,12 @@ class Recorder:
             self._supervisor.tell(f"{fault}; the script goes on")
         self._last_fault = fault
         self._retry_at = time.monotonic() + RETRY_S
-        # Samples cannot be read twice; a bounded number waits for the disk.
-        self._staged = self._staged[-1000:]
-        if self._follower is not None:
-            self._follower.close()
-            self._follower = None
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        follower, db = self._follower, self._db
+        self._follower = self._db = None
+        if follower is not None:
+            follower.close()
+        if db is not None:
+            db.close()
 
     def _start_sampler(self) -> None:
         from guildlite.execute.supervisor import SAMPLING_AFTER_S
@@ -186,8 +205,11 @@ def start_record(run: Run) -> tuple[dict[str, str], dict[str, str]]:
     return {name: value for name, value in attrs.items() if value}, run.flags
 
 
-def seal(run: Run, db: RunDb) -> None:
-    """Record the end of a run and turn its run.db into one plain file."""
+def seal(run: Run, db: RunDb, *, patience_s: float = 2.0) -> None:
+    """Record the end of a run and turn its run.db into one plain file.
+
+    A reader in the way is waited for `patience_s`.
+    """
     code, died_of = run.exit_code, run.exit_signal
     attrs: dict[str, str | None] = {
         "started": _iso(run.started_at) or None,
@@ -199,10 +221,18 @@ def seal(run: Run, db: RunDb) -> None:
     if run.exit_fact() is None:
         # Nobody saw the end; the last sign of life is the best there is.
         attrs["last_seen"] = _iso(_modified_at(run.paths.heartbeat)) or None
-    db.seal(attrs)
+    db.seal(attrs, patience_s=patience_s)
     db.close()
-    # The heartbeat says that somebody keeps run.db current; from here on nobody needs to.
-    run.paths.heartbeat.unlink(missing_ok=True)
+    # The heartbeat says that run.db is not finished. While a reader holds the file open it stays
+    # in WAL mode, and whoever comes next seals it.
+    if not _in_wal_mode(run.paths.db):
+        run.paths.heartbeat.unlink(missing_ok=True)
+
+
+def _in_wal_mode(path: Path) -> bool:
+    """Return whether a database is in WAL mode: byte 18 of its header (sqlite.org/fileformat)."""
+    with open(path, "rb") as file:
+        return file.read(19)[18:] == b"\x02"
 
 
 def _modified_at(path: Path) -> float | None:

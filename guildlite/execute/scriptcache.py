@@ -31,21 +31,21 @@ class KnownFlags(NamedTuple):
 
 def read_cached_flags(script: Path, arguments: Sequence[str]) -> KnownFlags:
     """Return the flags a script's source shows, from the cache when no file changed."""
-    path = _cache_file(script, arguments)
-    kept = _read(path)
+    name = "\0".join((os.path.abspath(script), *arguments))
+    path = _cache_file(name)
+    kept = _read(path, name)
     if kept is not None:
         return kept
     from guildlite.scriptflags import read_script_flags
 
     found = read_script_flags(script, subcommand=arguments)
     known = KnownFlags(found.flags, found.aliases, found.accepts_unknown)
-    _write(path, known, found.files)
+    _write(path, name, known, found.files)
     return known
 
 
-def _cache_file(script: Path, arguments: Sequence[str]) -> Path:
-    text = "\0".join((os.path.abspath(script), *arguments))
-    return cache_dir() / "scripts" / f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}.json"
+def _cache_file(name: str) -> Path:
+    return cache_dir() / "scripts" / f"{zlib.crc32(name.encode('utf-8', 'replace')):08x}.json"
 
 
 def _identify(path: str) -> list[Any]:
@@ -53,10 +53,11 @@ def _identify(path: str) -> list[Any]:
     return [path, stat.st_mtime_ns, stat.st_size, stat.st_ino]
 
 
-def _read(path: Path) -> KnownFlags | None:
+def _read(path: Path, name: str) -> KnownFlags | None:
     try:
         data = json.loads(path.read_bytes())
-        if data["version"] != __version__ or not data["files"]:
+        # The name too: two scripts may share a checksum.
+        if data["version"] != __version__ or data["name"] != name or not data["files"]:
             return None
         if any(_identify(identity[0]) != identity for identity in data["files"]):
             return None
@@ -72,7 +73,7 @@ def _flag(fields: dict[str, Any]) -> Flag:
     return Flag(**fields)
 
 
-def _write(path: Path, known: KnownFlags, files: Sequence[Path]) -> None:
+def _write(path: Path, name: str, known: KnownFlags, files: Sequence[Path]) -> None:
     try:
         identities = [_identify(os.path.abspath(file)) for file in files]
         newest = max(identity[1] for identity in identities) / 1e9
@@ -80,6 +81,7 @@ def _write(path: Path, known: KnownFlags, files: Sequence[Path]) -> None:
             return
         data = {
             "version": __version__,
+            "name": name,
             "files": identities,
             "flags": {name: _fields(flag) for name, flag in known.flags.items()},
             "aliases": dict(known.aliases),

@@ -9,9 +9,12 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from guildlite.runs.paths import OWN_DIR
 
 #: What is taken when the project does not say: code, and configuration of modest size.
 CODE = frozenset(
@@ -29,6 +32,10 @@ _SKIPPED = frozenset(
     ["__pycache__", "node_modules", "site-packages", "venv", "env", "data", "datasets", "wandb",
      "mlruns", "build", "dist"]
 )  # fmt: skip
+
+
+#: What a virtual environment, a conda environment and a run have in them.
+_MARKS_OF_FOREIGN = ("pyvenv.cfg", "conda-meta", OWN_DIR)
 
 
 class Snapshot(NamedTuple):
@@ -54,6 +61,7 @@ def copy_sources(
     files: list[str] = []
     notices: list[str] = []
     total = 0
+    unread: list[str] = []
     for relative, path, size in _candidates(directory, patterns, skip, notices):
         if len(files) >= MOST_FILES or total + size > MOST_BYTES:
             notices.append(
@@ -61,8 +69,9 @@ def copy_sources(
                 " name what matters in `sources:`"
             )
             break
-        data = _read(path)
+        data = _read(path, size)
         if data is None:
+            unread.append(relative)
             continue
         if target is not None:
             _write(target / relative, data, path)
@@ -70,6 +79,8 @@ def copy_sources(
         digest.update(data)
         files.append(relative)
         total += len(data)
+    if unread:
+        notices.append(f"the source snapshot lacks what cannot be read: {_shown(unread)}")
     return Snapshot(tuple(files), digest.hexdigest(), tuple(notices))
 
 
@@ -78,45 +89,49 @@ def _candidates(
 ) -> Iterator[tuple[str, Path, int]]:
     skipped = {os.path.realpath(path) for path in skip}
     looked_at = 0
+    large: list[str] = []
     for folder, names, files in os.walk(directory):
         names[:] = sorted(name for name in names if _is_entered(folder, name, skipped))
         looked_at += len(names) + len(files)
         if looked_at > MOST_ENTRIES:
             notices.append(f"the source snapshot stopped looking after {MOST_ENTRIES} files")
-            return
+            break
         for name in sorted(files):
             path = Path(folder, name)
             relative = path.relative_to(directory).as_posix()
-            size = _wanted_size(path, relative, patterns)
-            if size is not None:
+            size, most = _wanted_size(path, relative, patterns)
+            if size <= most:
                 yield relative, path, size
+            elif patterns is not None and most >= 0:
+                large.append(relative)
+    if large:
+        notices.append(
+            f"the source snapshot lacks files above {MOST_CODE_BYTES // 1024} KiB: {_shown(large)}"
+        )
 
 
 def _is_entered(folder: str, name: str, skipped: set[str]) -> bool:
     path = os.path.join(folder, name)
     if name.startswith(".") or name in _SKIPPED or os.path.realpath(path) in skipped:
         return False
-    return not os.path.exists(os.path.join(path, "pyvenv.cfg")) and not os.path.exists(
-        os.path.join(path, "conda-meta")
-    )
+    return not any(os.path.exists(os.path.join(path, mark)) for mark in _MARKS_OF_FOREIGN)
 
 
-def _wanted_size(path: Path, relative: str, patterns: Sequence[str] | None) -> int | None:
-    """Return the size of a file that belongs into the snapshot, else None."""
+def _wanted_size(path: Path, relative: str, patterns: Sequence[str] | None) -> tuple[int, int]:
+    """Return the size of a file and the most that the snapshot takes of its kind, -1 for none."""
     suffix = path.suffix.lower()
     if patterns is None:
-        most = MOST_CODE_BYTES if suffix in CODE else 0
+        most = MOST_CODE_BYTES if suffix in CODE else -1
         most = MOST_CONFIGURATION_BYTES if suffix in CONFIGURATION else most
     else:
-        most = MOST_CODE_BYTES if _matches(relative, patterns) else 0
-    if not most or path.name.startswith("."):
-        return None
+        most = MOST_CODE_BYTES if _matches(relative, patterns) else -1
+    if most < 0 or path.name.startswith("."):
+        return 0, -1
     try:
-        stat = path.lstat()
+        found = path.lstat()
     except OSError:
-        return None
-    is_file = (stat.st_mode & 0o170000) == 0o100000
-    return stat.st_size if is_file and stat.st_size <= most else None
+        return 0, -1
+    return (found.st_size, most) if stat.S_ISREG(found.st_mode) else (0, -1)
 
 
 def _matches(relative: str, patterns: Sequence[str]) -> bool:
@@ -126,18 +141,27 @@ def _matches(relative: str, patterns: Sequence[str]) -> bool:
     )
 
 
-def _read(path: Path) -> bytes | None:
+def _read(path: Path, size: int) -> bytes | None:
+    """Return the first `size` bytes of a file, which may have grown or gone since it was listed."""
     try:
-        return path.read_bytes()
+        # It may also have become a link or a FIFO.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read(size)
     except OSError:
         return None
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(f"`{name}`" for name in names[:3]) + more
 
 
 def _write(target: Path, data: bytes, original: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     try:
-        stat = original.stat()
-        os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        times = original.stat()
+        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
     except OSError:
         pass

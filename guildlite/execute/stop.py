@@ -56,9 +56,11 @@ class Processes:
             one.pid for one in (self.waiter, self.supervisor) if one is not None and one.alive()
         }
         roots = set(ours)
-        if self.training is not None and self.training.alive():
-            roots.add(self.training.pid)
         table = list(iter_processes())
+        if self.training is not None and self.training.alive():
+            # While its leader lives, the group's number is nobody else's.
+            leader = self.training.pid
+            roots.update(row.pid for row in table if leader in (row.pid, row.group))
         family = _descendants(roots, [(row.pid, row.parent) for row in table])
         for row in table:
             if row.pid not in family and environment_value(row.pid, MARK) == self._mark:
@@ -146,6 +148,9 @@ def stop(
     deadline = time.monotonic() + grace_s
     while not ended() and time.monotonic() < deadline:
         time.sleep(0.05)
+        if processes.training is None:  # asked for before the script was there
+            processes = Processes(record, uid)
+            send(processes, number)
     left = kill_all(processes) if not processes.supervised() or not ended() else []
     limit = time.monotonic() + 5
     while not ended() and time.monotonic() < limit:

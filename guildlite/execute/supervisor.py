@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,7 @@ class Supervisor:
         self.training: int | None = None
         self.recorder: Recorder | None = None
         self._kill_at: float | None = None
+        self._faults: set[str] = set()
         self._terminated = False
         self._run_ended_at: float | None = None
 
@@ -72,9 +73,12 @@ class Supervisor:
         """Start, watch, record, seal."""
         become_subreaper()
         wake = _wake_on_child()
+        ignored = _ignored_signals()
         self._take_signals()
+        # From here on run.db lacks something, whoever is killed when.
+        self._quietly(self.paths.heartbeat.touch)
         # Before the lock is taken: a fork would share it, and it would outlive us.
-        self.waiter = fork_waiter(self._order())
+        self.waiter = fork_waiter(self._order(ignored))
         self._try_lock()
         if self.launch["terminal"] >= 0:
             os.close(self.launch["terminal"])
@@ -82,7 +86,7 @@ class Supervisor:
         self._watch(wake)
         self._finish()
 
-    def _order(self) -> Order:
+    def _order(self, ignored: frozenset[int]) -> Order:
         return Order(
             argv=self.launch["argv"],
             environ=os.environ,
@@ -92,6 +96,7 @@ class Supervisor:
             journal="delete" if self.network else "wal",
             terminal=self.launch["terminal"],
             poke=self.poke,
+            ignored=ignored,
         )
 
     # Watching -----------------------------------------------------------------------------
@@ -102,11 +107,21 @@ class Supervisor:
             select.select([wake], [], [], TICK_S)
             _drain(wake)
             self._reap()
-            self._enforce_stop()
+            self._guard(self._enforce_stop)
             if time.monotonic() >= next_beat:
                 next_beat += HEARTBEAT_S
                 self._touch_heartbeat()
-            self._collect()
+            self._guard(self._collect)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Take one step; a fault in it is told once and costs nothing but that step."""
+        try:
+            step()
+        except Exception as error:
+            fault = f"{step.__name__.strip('_')}: {type(error).__name__}: {error}"
+            if fault not in self._faults:
+                self._faults.add(fault)
+                self.tell(f"{fault}; it is tried again and this is not repeated")
 
     def _ended(self) -> bool:
         """Return whether the end is written, or nobody is left who could write it."""
@@ -165,30 +180,40 @@ class Supervisor:
         if self._run_ended_at is not None and (
             time.monotonic() - self._run_ended_at >= RUN_ENDED_GRACE_S
         ):
-            processes = Processes(self.record, self.uid)
-            request_stop(
-                self.record, processes, signal.SIGTERM, grace_s=RUN_ENDED_GRACE_S, reason=RUN_ENDED
-            )
+            self._stop(RUN_ENDED_GRACE_S, RUN_ENDED)
 
     def _enforce_stop(self) -> None:
         self._end_with_run()
-        if self._terminated:
+        paths = self.record.paths_of_operation
+        # Nobody is there to take the signal before started.json.
+        if self._terminated and paths.started.exists():
             self._terminated = False
-            processes = Processes(self.record, self.uid)
-            request_stop(self.record, processes, signal.SIGTERM, grace_s=SHORT_GRACE_S)
+            self._stop(SHORT_GRACE_S, "the supervisor got SIGTERM")
         if self._kill_at is None:
-            request = read_fact(self.record.paths_of_operation.stop)
+            request = read_fact(paths.stop)
             if request is None:
                 return
             grace = request.get("grace_s")
-            grace_s = float(grace) if isinstance(grace, (int, float)) else SHORT_GRACE_S
-            self._kill_at = time.monotonic() + grace_s
-        if time.monotonic() >= self._kill_at:
-            left = kill_all(Processes(self.record, self.uid))
-            if left:
-                pids = ", ".join(str(process.pid) for process in left)
-                self.tell(f"processes {pids} could not be killed")
-            self._kill_at = time.monotonic() + 5
+            self._kill_within(float(grace) if isinstance(grace, (int, float)) else SHORT_GRACE_S)
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill()
+
+    def _stop(self, grace_s: float, reason: str) -> None:
+        processes = Processes(self.record, self.uid)
+        request_stop(self.record, processes, signal.SIGTERM, grace_s=grace_s, reason=reason)
+        self._kill_within(grace_s)
+
+    def _kill_within(self, grace_s: float) -> None:
+        """Let the grace end then, or when an earlier stop said if that is sooner."""
+        kill_at = time.monotonic() + grace_s
+        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+
+    def _kill(self) -> None:
+        left = kill_all(Processes(self.record, self.uid))
+        if left:
+            pids = ", ".join(str(process.pid) for process in left)
+            self.tell(f"processes {pids} could not be killed")
+        self._kill_at = time.monotonic() + 5
 
     # Recording ----------------------------------------------------------------------------
 
@@ -201,13 +226,10 @@ class Supervisor:
 
     def _finish(self) -> None:
         """Record the end, seal, let go. The training has ended: nothing here may raise."""
-        self._kill_stopped_leftovers()
-        try:
-            self._collect()
-            if self.recorder is not None:
-                self.recorder.finish()
-        except Exception as error:
-            self.tell(f"the end was not recorded: {type(error).__name__}: {error}")
+        self._guard(self._kill_stopped_leftovers)
+        self._guard(self._collect)
+        if self.recorder is not None:
+            self._guard(self.recorder.finish)
         self.lock.release()
         poke(self.poke)
 
@@ -254,6 +276,17 @@ class Supervisor:
         signal.signal(signal.SIGTERM, on_terminate)
 
 
+def _ignored_signals() -> frozenset[int]:
+    """Return the signals that the script shall ignore because our caller did, as under nohup.
+
+    Not those a stop must reach it by, which shells ignore for background jobs, nor the two that
+    Python itself ignores.
+    """
+    stops = {signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
+    others = signal.valid_signals() - stops - {signal.SIGPIPE, signal.SIGXFSZ}
+    return frozenset(one for one in others if signal.getsignal(one) == signal.SIG_IGN)
+
+
 #: A wait status nobody has: the process is not our child, and nobody will learn how it ended.
 _NOT_OURS = -1
 
@@ -283,8 +316,3 @@ def _drain(descriptor: int) -> None:
             pass
     except BlockingIOError:
         pass
-
-
-def site_path(path: Sequence[str]) -> list[str]:
-    """Return an import path without the working directory, for a supervisor to inherit."""
-    return [os.path.abspath(entry) for entry in path if entry]

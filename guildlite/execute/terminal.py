@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import termios
-import tty
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +27,9 @@ class Terminal:
         os.close(self.slave)
         self._log = open(log, "ab", buffering=0)  # noqa: SIM115 - closed by `close`
         if sys.stdin.isatty():
+            import termios
+            import tty
+
             self._before = termios.tcgetattr(0)
             tty.setraw(0)
 
@@ -57,6 +58,8 @@ class Terminal:
             os.write(self._master, keys)
 
     def _copy_size(self) -> None:
+        import termios
+
         try:
             termios.tcsetwinsize(self.slave, termios.tcgetwinsize(1))
         except (AttributeError, OSError, termios.error):
@@ -65,6 +68,8 @@ class Terminal:
     def close(self) -> None:
         """Give the terminal back as it was."""
         if self._before is not None:
+            import termios
+
             termios.tcsetattr(0, termios.TCSADRAIN, self._before)
             self._before = None
         if self._log is not None:

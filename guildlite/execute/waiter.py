@@ -9,7 +9,7 @@ two writers the first wins.
 from __future__ import annotations
 
 import errno
-import fcntl
+import json
 import os
 import signal
 import time
@@ -17,15 +17,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from guildlite.platform import ProcessIdentity
+from guildlite.platform import ProcessIdentity, sync_directory
 from guildlite.runs.facts import write_fact
 from guildlite.runs.paths import OperationPaths
+
+#: An exit.json has some 200 bytes, more when it names a program that was not found.
+_RESERVED_BYTES = 4096
 
 
 class Order(NamedTuple):
     """What to start and where its facts go. `terminal` is a pseudo-terminal's descriptor, or -1.
 
-    `poke` is the write end of the pipe that wakes the front end, or -1.
+    `poke` is the write end of the pipe that wakes the front end, or -1. `ignored` are the signals
+    that the script shall ignore, as under nohup; all others have their default action.
     """
 
     argv: Sequence[str]
@@ -36,6 +40,7 @@ class Order(NamedTuple):
     journal: str
     terminal: int
     poke: int
+    ignored: frozenset[int] = frozenset()
 
 
 def fork_waiter(order: Order) -> int:
@@ -90,20 +95,75 @@ def _wait_for_training(order: Order, supervisor: int) -> int:
         _become_training(order, go_read, failed_write)
     os.close(go_read)
     os.close(failed_write)
-    _set_group(training)
+    if order.terminal < 0:  # else it makes a session of its own, which a group leader cannot
+        _set_group(training)
     write_fact(order.paths.started, _started_record(order, training, supervisor))
+    reserve = _Reserve(order.paths.exit)
     poke(order.poke)
     # Only now may the script run: a started script without started.json would be nobody's.
-    os.write(go_write, b"g")
-    os.close(go_write)
+    _let_go(go_write)
     failure = os.read(failed_read, 16)
     _, wait_status = os.waitpid(training, 0)
     record = exit_record(order.paths, wait_status, started, "waiter")
     if failure:
-        record.update(_not_executed(int(failure), order.argv[0]))
-    _write_exit(order.paths, record)
+        record.update(_not_executed(failure.decode(), order))
+    if not reserve.write_fact(record):
+        _write_exit(order.paths, record)
     poke(order.poke)
     return 0
+
+
+def _let_go(go: int) -> None:
+    try:
+        os.write(go, b"g")
+    except OSError:
+        pass  # it was killed meanwhile; its wait status tells
+    os.close(go)
+
+
+class _Reserve:
+    """Room for exit.json, taken at the start: a script that fills the disk has an end all the same.
+
+    Without room even for that it does nothing, and `write_fact` says False.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._descriptor = -1
+        try:
+            self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            os.write(self._descriptor, b" " * _RESERVED_BYTES)
+        except OSError:
+            self._remove()
+
+    def write_fact(self, fact: Mapping[str, object]) -> bool:
+        """Give the fact its name unless it is there; False when that was not possible."""
+        if self._descriptor < 0:
+            return False
+        data = json.dumps(fact, indent=1).encode()
+        try:
+            os.pwrite(self._descriptor, data, 0)
+            os.ftruncate(self._descriptor, len(data))
+            os.fsync(self._descriptor)
+            os.link(self._temporary, self._path)
+            sync_directory(self._path.parent)
+        except FileExistsError:
+            return True
+        except OSError:
+            return False
+        finally:
+            self._remove()
+        return True
+
+    def _remove(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        try:
+            os.unlink(self._temporary)
+        except OSError:
+            pass
 
 
 def _write_exit(paths: OperationPaths, record: Mapping[str, object]) -> None:
@@ -131,10 +191,15 @@ def _started_record(order: Order, training: int, supervisor: int) -> dict[str, o
     }
 
 
-def _not_executed(number: int, program: str) -> dict[str, object]:
-    code = {errno.ENOENT: 127, errno.ENOTDIR: 127, errno.EACCES: 126, errno.ENOEXEC: 126}
-    why = os.strerror(number)
-    return {"code": code.get(number, 125), "signal": None, "error": f"{program}: {why}"}
+def _not_executed(failure: str, order: Order) -> dict[str, object]:
+    """Return what exit.json says of a script that was not started; `failure` as `2 execute`."""
+    number, _, step = failure.partition(" ")
+    why = os.strerror(int(number))
+    if step != _EXECUTE:
+        where = order.directory if step == _ENTER else str(order.paths.root)
+        return {"code": 125, "signal": None, "error": f"{where}: {why}"}
+    code = {errno.ENOENT: 127, errno.ENOTDIR: 127}.get(int(number), 126)
+    return {"code": code, "signal": None, "error": f"{order.argv[0]}: {why}"}
 
 
 def _set_group(pid: int) -> None:
@@ -146,9 +211,11 @@ def _set_group(pid: int) -> None:
 
 # In the child, before it becomes the training -----------------------------------------------
 
+_OPEN, _ENTER, _EXECUTE = "open", "enter", "execute"
+
 
 def _become_training(order: Order, go: int, failed: int) -> NoReturn:
-    number = errno.EINVAL
+    number, step = errno.EINVAL, _OPEN
     try:
         os.set_inheritable(failed, False)
         _take_terminal(order.terminal) if order.terminal >= 0 else os.setpgid(0, 0)
@@ -156,13 +223,16 @@ def _become_training(order: Order, go: int, failed: int) -> NoReturn:
         if os.read(go, 1) != b"g":
             os._exit(125)  # the waiter died before it could record us
         os.close(go)
-        _restore_signals()
+        _restore_signals(order.ignored)
+        step = _ENTER
         os.chdir(order.directory)
-        os.execve(order.argv[0], list(order.argv), dict(order.environ))
+        step = _EXECUTE
+        # A bare name is looked up on the script's PATH, as a shell would.
+        os.execvpe(order.argv[0], list(order.argv), dict(order.environ))
     except OSError as error:
         number = error.errno or number
     finally:
-        os.write(failed, str(number).encode())
+        os.write(failed, f"{number} {step}".encode())
         os._exit(125)
 
 
@@ -182,14 +252,15 @@ def _open_streams(order: Order) -> None:
 
 
 def _take_terminal(terminal: int) -> None:
+    import fcntl
     import termios
 
     os.setsid()
     fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
-def _restore_signals() -> None:
-    for number in signal.valid_signals():
+def _restore_signals(ignored: frozenset[int]) -> None:
+    for number in signal.valid_signals() - ignored:
         try:
             if signal.getsignal(number) in (signal.SIG_IGN, signal.default_int_handler):
                 signal.signal(number, signal.SIG_DFL)

@@ -128,26 +128,26 @@ class RunDb:
         self._segments = staged.segments
         self._origins.take(staged.new, staged.dropped)
 
-    def seal(self, attrs: Mapping[str, str | None]) -> bool:
+    def seal(self, attrs: Mapping[str, str | None], *, patience_s: float = 2.0) -> None:
         """Turn the file into one plain file that can be copied and opened anywhere.
 
-        False when readers held it open all the while (2 s): it stays in WAL mode, which is as
-        complete, and the next writer may seal it.
+        Readers that hold it open all the while keep it in WAL mode, which is as complete, and the
+        next writer seals it.
         """
         self.write_attrs(attrs)
-        self._connection.execute("PRAGMA busy_timeout=200")
-        deadline = time.monotonic() + 2
+        self._connection.execute(f"PRAGMA busy_timeout={min(200, int(patience_s * 500))}")
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 mode = self._connection.execute("PRAGMA journal_mode=DELETE").fetchone()
                 if mode == ("delete",):
-                    return True
+                    return
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
                     raise
             if time.monotonic() > deadline:
-                return False
+                return
 
     def close(self) -> None:
         """Close the connection."""
@@ -362,16 +362,20 @@ class _Staged:
         name = printed[len(_OUTPUT) :].casefold()
         return name in self._origins.spellings or name in self.new.spellings
 
+    def is_file_key(self, name: str) -> bool:
+        """Return whether the series of that key is known to come from a file."""
+        return name in self._origins.files or name in self.new.files
+
     def is_printed(self, name: str) -> bool:
         """Return whether the series of that key was caught in the output."""
-        return name in self.keys and (name in self._origins.printed or name in self.new.printed)
+        return name in (self._origins.printed | self.new.printed) - self.dropped
 
     def printed_twice(self) -> list[str]:
         """Return the series caught in the output that a file has just brought too."""
         if not self.new.spellings:
             return []
-        printed = self._origins.printed | self.new.printed
-        return [name for name in printed if name in self.keys and self.is_in_file(name)]
+        printed = (self._origins.printed | self.new.printed) - self.dropped
+        return [name for name in printed if self.is_in_file(name)]
 
     def forget(self, name: str) -> None:
         number = self.keys.pop(name).id
@@ -390,11 +394,13 @@ class _Origins:
 
     def __init__(self) -> None:
         self.printed: set[str] = set()
+        self.files: set[str] = set()
         self.spellings: set[str] = set()
 
     def add(self, key: str, kind: str) -> None:
         """Note that a source of `kind` brought points of `key`."""
         if kind in _FILE_KINDS:
+            self.files.add(key)
             name = key.casefold()
             self.spellings |= {name, name.replace("/", "_"), name.rpartition("/")[2]}
         elif kind == _OUTPUT_KIND and key.startswith(_OUTPUT):
@@ -403,6 +409,7 @@ class _Origins:
     def take(self, new: _Origins, dropped: set[str]) -> None:
         """Add what a committed transaction learnt."""
         self.printed = (self.printed - dropped) | new.printed
+        self.files |= new.files
         self.spellings |= new.spellings
 
 
@@ -412,20 +419,27 @@ def _stage(connection: sqlite3.Connection, staged: _Staged, reading: Reading) ->
     found += [(name, _Rows.of_columns(columns)) for name, columns in reading.columns.items()]
     for name, rows in found:
         name = _storable(name)
-        if reading.cursor is not None:
-            kind = reading.cursor.kind
-            if kind == _OUTPUT_KIND and name.startswith(_OUTPUT) and staged.is_in_file(name):
-                continue
-            if kind in _FILE_KINDS and staged.is_printed(name):
-                _delete_series(connection, staged, name)
-            staged.new.add(name, kind)
-        _put_rows(connection, staged, name, rows, source)
+        if reading.cursor is None or _is_wanted(connection, staged, name, reading.cursor.kind):
+            _put_rows(connection, staged, name, rows, source)
     if reading.lines:
         connection.executemany(
             "INSERT INTO output (time, stream, text, op) VALUES (?, ?, ?, ?)",
             [_line_row(line) for line in reading.lines],
         )
     _put_attrs(connection, reading.attrs)
+
+
+def _is_wanted(connection: sqlite3.Connection, staged: _Staged, name: str, kind: str) -> bool:
+    """Return whether points from a source of `kind` belong into run.db; makes room for a file's."""
+    if kind == _OUTPUT_KIND and name.startswith(_OUTPUT):
+        if staged.is_in_file(name):
+            return False
+        staged.new.add(name, kind)
+    elif kind in _FILE_KINDS and not staged.is_file_key(name):
+        if staged.is_printed(name):
+            _delete_series(connection, staged, name)
+        staged.new.add(name, kind)
+    return True
 
 
 def _put_cursor(connection: sqlite3.Connection, staged: _Staged, cursor: Cursor) -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from guildlite.platform import sync_directory
 
-#: A fact is small; anything larger was not written by us and is not read.
-MAX_FACT_BYTES = 4 * 1024 * 1024
+#: A manifest with every flag at the kernel's limits stays below this; what is larger is not ours.
+MAX_FACT_BYTES = 32 * 1024 * 1024
 
 
 def write_fact(path: Path, fact: Mapping[str, object]) -> bool:
@@ -44,7 +44,7 @@ def read_fact(path: Path) -> dict[str, object] | None:
         return None
     try:
         data = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
 
@@ -69,8 +69,9 @@ def read_text(path: Path) -> str | None:
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    # Random, because threads of one viewer may write at once, and pids repeat across hosts.
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

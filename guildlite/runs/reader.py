@@ -78,19 +78,24 @@ class RunReader:
         if summary is None:
             return []
         if summary.count > max(_RAW_POINTS, most):
-            return downsample(self._bucket_points(key), most)
+            return downsample(self._bucket_points(summary), most)
         points = self.series(key)
         return points if len(points) <= most else downsample(points, most)
 
-    def _bucket_points(self, key: str) -> list[Point]:
+    def _bucket_points(self, summary: Summary) -> list[Point]:
+        """Return each bucket's extremes, and the two ends of the series."""
         points: list[Point] = []
+        if summary.first is not None and summary.first_step is not None:
+            points.append(Point(summary.first_step, summary.first_time, summary.first))
         for least, least_step, most, most_step, at in self._rows(
             "SELECT min, min_step, max, max_step, first_time FROM bucket"
             " WHERE key_id = (SELECT id FROM series_key WHERE key = ?) ORDER BY bucket",
-            key,
+            summary.key,
         ):
             pair = [Point(least_step, at, least), Point(most_step, at, most)]
             points.extend(sorted(point for point in pair if point.value is not None))
+        if summary.last is not None and summary.last_step is not None:
+            points.append(Point(summary.last_step, summary.last_time, summary.last))
         return points
 
     def output(

@@ -21,6 +21,8 @@ from guildlite.runs.reader import RunReader
 
 #: The heartbeat is touched every 10 s; three missed ones and the run counts as unseen.
 UNSEEN_AFTER_S = 30
+#: The end of the year 9999, where the calendars of Python end.
+_LAST_SECOND = 253_402_300_800
 
 
 class Status(str, Enum):
@@ -192,9 +194,7 @@ class Run(OperationRecord):
     @property
     def error(self) -> str | None:
         """Why this run cannot be read, or None."""
-        if not self.manifest:
-            return f"{self.paths.manifest.name} is missing or damaged"
-        return None
+        return None if self.manifest else _why_unreadable(self.paths)
 
     @property
     def label(self) -> str:
@@ -312,6 +312,23 @@ def _unreachable(heartbeat: Path, host: str) -> State:
     return State(Status.RUNNING, f"on {host}, unseen since {when}")
 
 
+def _why_unreadable(paths: RunPaths) -> str:
+    """Return why a run has no manifest, as far as the disk tells."""
+    for path in (paths.root, paths.manifest):
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            return f"{path.relative_to(paths.run_dir)} is missing"
+        except OSError as error:
+            return f"{path.relative_to(paths.run_dir)} cannot be read: {error.strerror}"
+    name = paths.manifest.relative_to(paths.run_dir)
+    if not paths.manifest.is_file() or paths.manifest.is_symlink():
+        return f"{name} is not a plain file"
+    if not os.access(paths.manifest, os.R_OK):
+        return f"{name} cannot be read: Permission denied"
+    return f"{name} is damaged"
+
+
 def _list(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else []
 
@@ -321,8 +338,11 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 
 def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    # Beyond the year 9999, and for NaN, no clock or calendar function answers.
+    return float(value) if -_LAST_SECOND < value < _LAST_SECOND else None
 
 
 def _int(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -16,7 +16,9 @@ from guildlite.runs.run import Run
 _Runs = list[Run]
 
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
-_RANGE = re.compile(r"(\d+)-(\d*)")
+MOST_NAME_BYTES = 100
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{0,9})")
 
 
 class RunStore:
@@ -32,7 +34,10 @@ class RunStore:
     # Looking ------------------------------------------------------------------------------
 
     def list(self) -> _Runs:
-        """Return all runs, newest first; those that cannot be read are among them."""
+        """Return all runs, newest first; those that cannot be read are among them.
+
+        Raises GuildliteError when the directory of runs itself cannot be read.
+        """
         return _newest_first(_runs_in(self.root))
 
     def trashed(self) -> _Runs:
@@ -62,9 +67,11 @@ class RunStore:
         return [*chosen.values()]
 
     def _find(self, ref: str, runs: Sequence[Run]) -> Run | None:
+        if not ref:
+            return None
         if ref == "latest":
             return runs[0] if runs else None
-        if ref.isdigit() and 1 <= int(ref) <= len(runs):
+        if _is_number(ref) and 1 <= int(ref) <= len(runs):
             return runs[int(ref) - 1]
         directory = _as_run_directory(ref)
         if directory is not None:
@@ -84,7 +91,7 @@ class RunStore:
     def _missing(self, ref: str, runs: Sequence[Run]) -> Run:
         if not runs:
             raise RunNotFound(f"there are no runs in {self.root}", hint="start one with `gl train`")
-        if ref.isdigit():
+        if _is_number(ref):
             raise RunNotFound(f"there is no run {ref}: there are {len(runs)}", hint="see `gl runs`")
         close = nearest(ref, [run.id for run in runs] + [run.label for run in runs if run.label])
         hint = f"did you mean `{close}`?" if close else "see `gl runs`"
@@ -102,8 +109,7 @@ class RunStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             path = _make_directory(self.root, name)
-            paths = RunPaths(path)
-            paths.meta.mkdir(parents=True)
+            RunPaths(path).meta.mkdir(parents=True)
         except OSError as error:
             raise LaunchError(
                 f"cannot make a run directory in {self.root}: {error.strerror}",
@@ -114,30 +120,47 @@ class RunStore:
     # Trash --------------------------------------------------------------------------------
 
     def trash(self, run: Run) -> Path:
-        """Move a run to the trash and return where it went. A running one is refused."""
+        """Move a run to the trash beside it and return where it went. A running one is refused."""
+        if run.path.parent.name == TRASH_DIR:
+            raise GuildliteError(f"{run.id} is in the trash already", hint="see `gl runs --trash`")
         _refuse_busy(run)
-        return _move(run.path, self.root / TRASH_DIR)
+        return _move(run.path, run.path.parent / TRASH_DIR)
 
     def restore(self, run: Run) -> Path:
         """Move a run back from the trash and return its directory."""
-        return _move(run.path, self.root)
+        _refuse_outside_trash(run)
+        return _move(run.path, run.path.parent.parent)
 
     def purge(self, run: Run) -> None:
-        """Delete a run of the trash for good; anything outside the trash is refused."""
-        trash = (self.root / TRASH_DIR).resolve()
-        if run.path.is_symlink() or run.path.resolve().parent != trash:
-            raise GuildliteError(f"{run.path} is not in the trash", hint=f"gl rm {run.id}")
-        import shutil
+        """Delete a run of the trash for good; anything outside the trash is refused.
 
+        Of a link only the link goes.
+        """
+        _refuse_outside_trash(run)
+        _refuse_busy(run)
         try:
-            shutil.rmtree(run.path)
+            if run.path.is_symlink():
+                run.path.unlink()
+            else:
+                import shutil  # only here, since every command imports this module
+
+                shutil.rmtree(run.path)
         except OSError as error:
             raise GuildliteError(f"{run.path} cannot be deleted: {error}") from error
 
 
+def _refuse_outside_trash(run: Run) -> None:
+    # The folder itself must be the trash, not a link to somewhere else.
+    trash = run.path.parent
+    if trash.name != TRASH_DIR or trash.is_symlink():
+        raise GuildliteError(f"{run.path} is not in the trash", hint=f"gl rm {run.id}")
+
+
 def safe_name(text: str) -> str:
-    """Return `text` with everything that is awkward in a file name replaced by `_`."""
-    return re.sub(r"[^\w.+=@-]", "_", text).strip(".")[:80]
+    """Return `text` with everything that is awkward in a file name replaced by `_`, shortened."""
+    name = re.sub(r"[^\w.+=@-]", "_", text).strip(".")
+    # File systems count bytes, 255 at most, and a time and number come to it.
+    return name.encode()[:MOST_NAME_BYTES].decode("utf-8", "ignore")
 
 
 def _make_directory(root: Path, name: str) -> Path:
@@ -151,13 +174,29 @@ def _make_directory(root: Path, name: str) -> Path:
             number += 1
 
 
+def _is_number(ref: str) -> bool:
+    return _NUMBER.fullmatch(ref) is not None
+
+
 def _runs_in(root: Path) -> Iterable[Run]:
     try:
         with os.scandir(root) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    except OSError:
+    except FileNotFoundError:
         return []
-    return [Run(root / name) for name in names if os.path.isdir(root / name / OWN_DIR)]
+    except OSError as error:
+        raise GuildliteError(
+            f"the runs in {root} cannot be listed: {error.strerror}",
+            hint="check its permissions, or set `runs:` in project.yml",
+        ) from error
+    return [Run(root / name) for name in names if _is_run(root, name)]
+
+
+def _is_run(root: Path, name: str) -> bool:
+    """Return whether a directory is a run; one that lost its `gl.d` is known by its name."""
+    if os.path.isdir(root / name / OWN_DIR):
+        return True
+    return _STAMP.match(name) is not None and os.path.isdir(root / name)
 
 
 def _newest_first(runs: Iterable[Run]) -> list[Run]:
@@ -194,7 +233,7 @@ def _only(found: Sequence[Run], ref: str) -> Run | None:
 def _as_run_directory(ref: str) -> Run | None:
     if os.sep not in ref and not os.path.isdir(os.path.join(ref, OWN_DIR)):
         return None
-    path = Path(ref).absolute()
+    path = Path(os.path.abspath(ref))
     return Run(path) if (path / OWN_DIR).is_dir() else None
 
 
@@ -205,8 +244,15 @@ def _in_range(runs: Sequence[Run], first: int, last: int, ref: str) -> Sequence[
 
 
 def _refuse_busy(run: Run) -> None:
-    if run.busy():
-        raise GuildliteError(f"{run.id} is still running", hint=f"gl stop {run.id}")
+    if not run.busy():
+        return
+    elsewhere = run.status_note if run.status_note and not run.status.ended else None
+    if elsewhere:
+        raise GuildliteError(
+            f"{run.id} may still be running: {elsewhere}",
+            hint=f"if it is dead, delete {run.path} yourself",
+        )
+    raise GuildliteError(f"{run.id} is still running", hint=f"gl stop {run.id}")
 
 
 def _move(path: Path, target: Path, rename: Callable[[Path, Path], object] = os.rename) -> Path:

@@ -12,13 +12,17 @@ from dataclasses import dataclass, field
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
-from guildlite.series import Point, Summary
+from guildlite.series import SYSTEM_KEY, Point, Summary, is_system_key
 from guildlite.web.charts import Line
-from guildlite.web.numbers import is_system, unit_of
+from guildlite.web.numbers import unit_of
 from guildlite.web.workspace import natural
 
 #: Charts on one page; beyond it a page is slow to make, to load and to look at.
 CARDS_PER_PAGE = 60
+#: Rows of run.db read for one page, at 2 to 3 microseconds each.
+ROWS_PER_PAGE = 400_000
+# Up to here RunReader.chart reads every point, beyond it the buckets.
+_UNBUCKETED = 50_000
 #: Lines on one card.
 MOST_LINES = 18
 #: Up to this many points a line is read whole, with its gaps; beyond, run.db gives the extremes.
@@ -36,7 +40,6 @@ _TOGETHER = (
     Chart("GPU memory", r"gpu\d*/mem/util"),
 )
 _FAMILIES = {"op": "Process tree", "sys": "This machine", "gpu": "GPU"}
-_SYSTEM_PART = re.compile(r"(?:([^/]+)/)?((sys|op|gpu)\d*/.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +92,13 @@ def read_cards(
     `tags` is a regular expression searched for in the keys; a bad one filters nothing.
     """
     everything = reader.summaries()
-    scalars = [s for s in everything if s.kind == "scalar" and is_system(s.key) == system]
+    scalars = [s for s in everything if s.kind == "scalar" and is_system_key(s.key) == system]
     wanted, problem = filter_keys(scalars, tags)
     plans = plan_system(wanted) if system else plan_metrics(wanted, charts)
-    pages = max(1, -(-len(plans) // CARDS_PER_PAGE))
-    page = min(max(1, page), pages)
+    pages = paged(plans)
+    page = min(max(1, page), len(pages))
     groups: dict[str, list[Card]] = {}
-    for plan in plans[(page - 1) * CARDS_PER_PAGE : page * CARDS_PER_PAGE]:
+    for plan in pages[page - 1]:
         groups.setdefault(plan.group, []).append(_read_card(reader, plan, system))
     return Cards(
         groups=list(groups.items()),
@@ -104,9 +107,28 @@ def read_cards(
         series=len(scalars),
         shown=len(wanted),
         page=page,
-        pages=pages,
+        pages=len(pages),
         others=[] if system else [s for s in everything if s.kind != "scalar"],
     )
+
+
+def paged(plans: Sequence[Plan]) -> list[list[Plan]]:
+    """Return plans by page: as many as can be looked at, and read in about a second."""
+    pages: list[list[Plan]] = [[]]
+    rows = 0
+    for plan in plans:
+        cost = sum(rows_read(summary) for summary in plan.series)
+        if pages[-1] and (len(pages[-1]) >= CARDS_PER_PAGE or rows + cost > ROWS_PER_PAGE):
+            pages.append([])
+            rows = 0
+        pages[-1].append(plan)
+        rows += cost
+    return pages
+
+
+def rows_read(summary: Summary) -> int:
+    """Return about how many rows of run.db it takes to draw a series."""
+    return summary.count if summary.count <= _UNBUCKETED else 2 * summary.count // 1024
 
 
 def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | None]:
@@ -148,7 +170,7 @@ def plan_system(series: Sequence[Summary]) -> list[Plan]:
     """Return the charts of system series: by operation, then process tree, machine, each GPU."""
     groups: dict[tuple[str, str], dict[str, list[Summary]]] = {}
     for summary in series:
-        match = _SYSTEM_PART.fullmatch(summary.key)
+        match = SYSTEM_KEY.fullmatch(summary.key)
         if match is None:
             continue
         operation, name, family = match[1] or "", match[2], match[3]

@@ -28,6 +28,9 @@ _CHARACTER = 6.6  # of the tick labels, in SVG units, at most
 #: Points of one line: two for each column of pixels, the extremes of that column.
 MOST_POINTS = 2 * (WIDTH - 60)
 
+#: Up to here each point of a line has a dot.
+FEW_POINTS = 20
+
 _SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 
 
@@ -310,7 +313,15 @@ def _stroke(line: Line, parts: list[list[Point]], x: Scale, y: Scale) -> str:
         return ""
     classes = slot_class(line.slot)
     last = parts[-1][-1]
-    return (
+    # A few points far apart: the line between them was not measured, so they are shown.
+    few = sum(map(len, parts)) <= FEW_POINTS
+    dots = "".join(
+        f'<circle class="dot {classes}" cx="{x(point.step):.1f}" cy="{y(point.value):.1f}" r="2"/>'
+        for part in parts
+        for point in part
+        if few
+    )
+    return dots + (
         f'<path class="line {classes}" d="{path_data(parts, x, y)}"/>'
         f'<circle class="last {classes}" cx="{x(last.step):.1f}" cy="{y(last.value):.1f}" r="3">'
         f"<title>{_text(line.name)} {format_number(last.value)} at {last.step:,}</title></circle>"

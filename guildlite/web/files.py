@@ -118,11 +118,6 @@ def read_text(root: Path, relative: str, most_bytes: int) -> tuple[str, bool]:
     return data[:most_bytes].decode("utf-8", "replace"), len(data) <= most_bytes
 
 
-def is_text(name: str) -> bool:
-    """Say whether a file of this name is sent as text."""
-    return os.path.splitext(name)[1].lower() in _TEXT
-
-
 def is_image(name: str) -> bool:
     """Say whether a file of this name is sent as an image."""
     return os.path.splitext(name)[1].lower() in _IMAGES

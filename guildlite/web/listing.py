@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
-from guildlite.series import Point
-from guildlite.web.numbers import is_system
+from guildlite.runs.compare import differing_flags
+from guildlite.series import Point, is_system_key
 from guildlite.web.workspace import Workspace, is_live, matches, natural
 
 PER_PAGE = 100
@@ -134,12 +134,7 @@ class Listing:
 
     def _flags(self, runs: Iterable[Run]) -> list[str]:
         """Return the flags that tell these runs apart: the project's choice first."""
-        readable = [run for run in runs if run.error is None]
-        values = [run.flags for run in readable]
-        names = dict.fromkeys(name for flags in values for name in flags)
-        differing = [
-            name for name in names if len({flags[name] for flags in values if name in flags}) > 1
-        ]
+        differing = differing_flags([run.flags for run in runs if run.error is None])
         chosen = [name.removeprefix("flag.") for name in self.workspace.view.compare]
         first = [name for name in chosen if name in differing]
         return list(dict.fromkeys(first + differing))
@@ -208,7 +203,7 @@ def common_series(runs: Iterable[Run]) -> list[str]:
                 counts.update(
                     summary.key
                     for summary in reader.summaries()
-                    if summary.kind == "scalar" and not is_system(summary.key)
+                    if summary.kind == "scalar" and not is_system_key(summary.key)
                 )
         except RunUnreadable:
             continue

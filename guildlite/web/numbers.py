@@ -8,8 +8,9 @@ may give them a format such as `0.0%`.
 from __future__ import annotations
 
 import math
-import re
 from datetime import datetime, timezone
+
+from guildlite.series import SYSTEM_KEY
 
 #: Kinds of unit; "" is a plain number.
 RATIO, BYTES, RATE, WATTS, CELSIUS, HERTZ = "ratio", "bytes", "bytes/s", "W", "Â°C", "MHz"
@@ -17,23 +18,17 @@ RATIO, BYTES, RATE, WATTS, CELSIUS, HERTZ = "ratio", "bytes", "bytes/s", "W", "Â
 #: As wide as a digit, so that columns of numbers stay aligned.
 MINUS = "\N{MINUS SIGN}"
 
-_SYSTEM = re.compile(r"(?:[^/]+/)?(sys|op|gpu\d*)/")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _DECIMAL = ("", "k", "M", "G", "T")
 
 
-def is_system(key: str) -> bool:
-    """Say whether a series was measured by guildlite; those of later operations count too."""
-    return _SYSTEM.match(key) is not None
-
-
 def unit_of(key: str) -> str:
     """Return the kind of unit of a series, "" for what the script itself wrote."""
-    match = _SYSTEM.match(key)
+    match = SYSTEM_KEY.fullmatch(key)
     if match is None:
         return ""
-    name = key[match.end() :]
-    if match[1] == "op" and name == "cpu/util":
+    name = match[2].partition("/")[2]
+    if match[3] == "op" and name == "cpu/util":
         return ""  # counts cores
     endings = (
         ("util", RATIO), ("fan", RATIO), ("power", WATTS), ("temp", CELSIUS), ("clock", HERTZ),

@@ -36,6 +36,8 @@ SECTIONS = (
 )
 #: Runs in the list that leads from one run's page to another's.
 _MOST_PICKED = 12
+#: Characters of one line of output; the log file has all of it.
+_LONGEST_LINE = 5000
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Pages:
             "/": self.home,
             "/runs": self.runs,
             "/runs/latest": self.latest,
+            "/runs/latest/{section}": self.latest,
             "/runs/{run_id}": self.overview,
             "/runs/{run_id}/scalars": self.scalars,
             "/runs/{run_id}/system": self.system,
@@ -78,7 +81,9 @@ class Pages:
         return RedirectResponse("/runs", status_code=303)
 
     def latest(self, request: Request) -> Response:
-        return RedirectResponse(run_url(self.workspace.latest().id), status_code=303)
+        newest = run_url(self.workspace.latest().id)
+        section = request.path_params.get("section")
+        return RedirectResponse(f"{newest}/{quote(section)}" if section else newest, 303)
 
     def runs(self, request: Request) -> Response:
         query = request.query_params
@@ -264,14 +269,13 @@ def _environment() -> Environment:
         clock=numbers.format_clock,
         iso=numbers.iso_moment,
         listed=rundata.listed,
-        ansi=lambda text: Markup(ansi.to_html(text)),
+        ansi=_line,
         message=_message,
     )
     environment.globals.update(
         run_url=run_url,
         file_url=file_url,
-        is_live=is_live,
-        is_text=files.is_text,
+        lines_per_page=rundata.LINES_PER_PAGE,
         is_image=files.is_image,
         unit_of=numbers.unit_of,
         slot_class=charts.slot_class,
@@ -288,6 +292,14 @@ def _finalize(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return ansi.visible(value)
     return "" if value is None else value
+
+
+def _line(text: str) -> Markup:
+    """Return a line of output as HTML, cut where nobody reads on: a page stays a page."""
+    cut = len(text) - _LONGEST_LINE
+    html = ansi.to_html(text[:_LONGEST_LINE])
+    more = f' <span class="soft">and {cut:,} more characters</span>' if cut > 0 else ""
+    return Markup(html + more)
 
 
 def _message(text: str) -> Markup:

@@ -14,10 +14,11 @@ from guildlite.errors import RunUnreadable
 from guildlite.http import RequestError
 from guildlite.platform import signal_name
 from guildlite.runs import LaterOperation, Run, RunReader, StoredLine
-from guildlite.series import STDERR, STDOUT, Point, Summary
+from guildlite.series import STDERR, STDOUT, Point, Summary, is_system_key
 from guildlite.web.ansi import strip_ansi
+from guildlite.web.cards import ROWS_PER_PAGE, rows_read
 from guildlite.web.files import Entry, Folder, list_folder, read_text
-from guildlite.web.numbers import format_number, is_system
+from guildlite.web.numbers import format_number
 from guildlite.web.workspace import Workspace
 
 #: Lines on one page of output, and at the end of the overview.
@@ -135,10 +136,10 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
     try:
         with run.read() as reader:
             attributes = reader.attrs()
-            own = [s for s in reader.summaries() if s.kind == "scalar" and not is_system(s.key)]
+            own = [s for s in reader.summaries() if s.kind == "scalar" and not is_system_key(s.key)]
             count = len(own)
             tiles = _tiles(workspace, run, reader, own, attributes)
-            series = [_series_row(reader, summary) for summary in own[:MOST_SUMMARIES]]
+            series = _series_rows(reader, own[:MOST_SUMMARIES])
             lines = reader.last_output(LAST_LINES)
     except RunUnreadable as error:
         trouble = f"{error.message}{f' ({error.hint})' if error.hint else ''}"
@@ -205,8 +206,15 @@ def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _series_row(reader: RunReader, summary: Summary) -> SeriesRow:
-    return SeriesRow(summary, reader.chart(summary.key, _SPARK_POINTS))
+def _series_rows(reader: RunReader, series: Sequence[Summary]) -> list[SeriesRow]:
+    """Return rows with curves, as long as reading these does not keep the page waiting."""
+    rows = []
+    left = ROWS_PER_PAGE
+    for summary in series:
+        left -= rows_read(summary)
+        points = reader.chart(summary.key, _SPARK_POINTS) if left >= 0 else []
+        rows.append(SeriesRow(summary, points))
+    return rows
 
 
 def _tiles(
@@ -352,6 +360,8 @@ def read_source(run: Run, file: str = "") -> SourcePage:
             git = grouped(reader.attrs()).get("git", {})
     except RunUnreadable:
         pass  # the files speak for themselves
+    # Line ends only: what else splits a line in Python does not in an editor.
+    text = text.replace("\r\n", "\n").removesuffix("\n")
     is_diff = re.search(r"\.(diff|patch)$", chosen) is not None
     return SourcePage(files, chosen, text, whole, git, is_diff)
 
