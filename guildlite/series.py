@@ -43,6 +43,14 @@ class Point(NamedTuple):
     value: float
 
 
+class PointColumns(NamedTuple):
+    """Many points of a series as three lists of one length, in the order written."""
+
+    steps: list[int]
+    times: list[int | None]
+    values: list[float]
+
+
 class OutputLine(NamedTuple):
     """One line the script printed, without its line end; of a redrawn line the last state.
 
@@ -97,11 +105,12 @@ class Reading:
     """What one look at one source gave.
 
     `cursor` is where the source stands after this reading, None for live measurements (psutil,
-    NVML) that cannot be read twice. `points` maps series key to points in the order written.
-    `attrs` are facts learnt on the way. `notices` go to the run's errors.log, once each.
+    NVML) that cannot be read twice. `points` maps series key to points in the order written, and
+    so does `columns` for series with many at once; a key is in one of them only. `attrs` are facts
+    learnt on the way. `notices` go to the run's errors.log, once each.
     """
 
-    __slots__ = ("attrs", "cursor", "lines", "notices", "points")
+    __slots__ = ("attrs", "columns", "cursor", "lines", "notices", "points")
 
     def __init__(
         self,
@@ -110,15 +119,17 @@ class Reading:
         lines: list[OutputLine] | None = None,
         attrs: dict[str, str] | None = None,
         notices: list[str] | None = None,
+        columns: dict[str, PointColumns] | None = None,
     ) -> None:
         self.cursor = cursor
         self.points: dict[str, list[Point]] = {} if points is None else points
         self.lines: list[OutputLine] = [] if lines is None else lines
         self.attrs: dict[str, str] = {} if attrs is None else attrs
         self.notices: list[str] = [] if notices is None else notices
+        self.columns: dict[str, PointColumns] = {} if columns is None else columns
 
     def _values(self) -> tuple[object, ...]:
-        return self.cursor, self.points, self.lines, self.attrs, self.notices
+        return self.cursor, self.points, self.lines, self.attrs, self.notices, self.columns
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reading) and self._values() == other._values()
@@ -129,7 +140,7 @@ class Reading:
         return f"Reading{self._values()!r}"
 
     def __bool__(self) -> bool:
-        return bool(self.points or self.lines or self.attrs or self.notices or self.cursor)
+        return any(self._values())
 
 
 class Summary(NamedTuple):

@@ -28,6 +28,8 @@ def points_of(readings: Iterable[Reading]) -> dict[str, list[Point]]:
     for reading in readings:
         for key, points in reading.points.items():
             found.setdefault(key, []).extend(points)
+        for key, columns in reading.columns.items():
+            found.setdefault(key, []).extend(map(Point, *columns))
     return found
 
 
@@ -155,7 +157,29 @@ def test_readings_are_bounded(tmp_path: Path):
     path = tmp_path / "tfevents"
     path.write_bytes(records(version(), *(scalar("t", step, 0.0) for step in range(20_500))))
     readings = list(EventFiles(tmp_path).sample())
-    assert [len(reading.points["t"]) for reading in readings] == [20_000, 500]
+    assert [len(points_of([reading])["t"]) for reading in readings] == [20_000, 500]
+
+
+def test_few_points_and_many_are_the_same_points(tmp_path: Path):
+    wall_times = [1700000000.0004, 1700000000.0005, 1.5, *[2.5] * 100, math.inf, 1e300, math.nan]
+    payloads = [scalar("t", 7, 0.25, wall_time) for wall_time in wall_times]
+    (tmp_path / "tfevents").write_bytes(records(version(), *payloads))
+    (reading,) = EventFiles(tmp_path).sample()
+    assert reading.columns["t"].times[:3] == [1700000000000, 1700000000000, 1500]
+    assert reading.columns["t"].times[-4:] == [2500, None, None, None]
+    single = []
+    for number, payload in enumerate(payloads):
+        path = tmp_path / str(number) / "tfevents"
+        path.parent.mkdir()
+        path.write_bytes(records(payload))
+        (reading,) = EventFiles(path.parent).sample()
+        single += reading.points["t"]
+    assert [point.time for point in single] == reading_times(tmp_path)
+
+
+def reading_times(directory: Path) -> list[int | None]:
+    """Return the times of the series `t` directly below `directory`."""
+    return [point.time for point in points_of(EventFiles(directory).sample())["t"]]
 
 
 def test_nothing_to_read_is_no_fault(tmp_path: Path):

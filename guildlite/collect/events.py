@@ -6,18 +6,21 @@ Reading, following and damage are the business of `tfevents`; this turns its chu
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from guildlite import series
 from guildlite.collect.files import SKIPPED_DIRS, series_key
-from guildlite.series import Point, Reading
+from guildlite.series import Point, PointColumns, Reading
 from guildlite.tfevents import Chunk, Cursor, LogDir
 
 KIND = "tfevents"
 
 #: Times beyond this are not moments: 64-bit milliseconds end in the year 292 million.
 _MAX_SECONDS = 2**63 / 1000 - 1
+#: From so many points of a series on, columns are faster for run.db than points.
+_COLUMNS_FROM = 64
 
 
 class EventFiles:
@@ -59,21 +62,31 @@ class EventFiles:
 
 def _reading(chunk: Chunk) -> Reading:
     cursor = chunk.cursor
-    points: dict[str, list[Point]] = {}
-    for tag, step, wall_time, value in chunk.scalars:
-        if tag not in points:
-            points[tag] = []
-        points[tag].append(Point(step, _milliseconds(wall_time), value))
-    return Reading(
+    reading = Reading(
         cursor=series.Cursor(
             cursor.path, KIND, cursor.digest, cursor.offset, cursor.state, cursor.error
         ),
-        points={series_key(cursor.path, tag): found for tag, found in points.items()},
         notices=chunk.notices,
     )
+    for tag, columns in chunk.columns.items():
+        key = series_key(cursor.path, tag)
+        found = PointColumns(
+            columns.steps.tolist(), _milliseconds(columns.wall_times), columns.values.tolist()
+        )
+        if len(found.steps) < _COLUMNS_FROM:
+            reading.points[key] = list(map(Point, *found))
+        else:
+            reading.columns[key] = found
+    return reading
 
 
-def _milliseconds(wall_time: float) -> int | None:
-    if not math.isfinite(wall_time) or abs(wall_time) > _MAX_SECONDS:
-        return None
-    return round(wall_time * 1000)
+def _milliseconds(wall_times: array[float]) -> list[int | None]:
+    total = sum(wall_times)  # not finite if one of them is not
+    if math.isfinite(total) and -_MAX_SECONDS <= min(wall_times) <= max(wall_times) <= _MAX_SECONDS:
+        return [round(wall_time * 1000) for wall_time in wall_times]
+    return [
+        round(wall_time * 1000)
+        if math.isfinite(wall_time) and abs(wall_time) <= _MAX_SECONDS
+        else None
+        for wall_time in wall_times
+    ]

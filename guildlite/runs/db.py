@@ -14,11 +14,12 @@ import math
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 from guildlite.runs.migrations import migrate
-from guildlite.series import MAX_STEP, MIN_STEP, Cursor, OutputLine, Point, Reading
+from guildlite.series import MAX_STEP, MIN_STEP, Cursor, OutputLine, Point, PointColumns, Reading
 
 BUCKET_POINTS = 1024
 _OUTPUT = "output/"
@@ -219,50 +220,109 @@ class _Key:
     def row(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in _KEY_COLUMNS)
 
-    def count_in(self, rows: Sequence[_Row]) -> None:
-        """Take new rows of the series into the summary."""
-        if not self.count:
-            self.first, self.first_step = rows[0][4], rows[0][2]
-        self.last, self.last_step = rows[-1][4], rows[-1][2]
-        times = [row[3] for row in rows if row[3] is not None]
-        if times:
-            self.first_time = times[0] if self.first_time is None else self.first_time
-            self.last_time = times[-1]
-        finite = _finite(rows)
-        self.nan += sum(1 for row in rows if row[4] is None)
-        self.infinite += sum(1 for row in rows if row[4] in (math.inf, -math.inf))
-        if finite:
-            self._count_finite(finite, self.count + len(rows) - self.nan - self.infinite)
-        self.count += len(rows)
+    def open_segment(self) -> int:
+        """Return the number of a new segment."""
+        self.segments += 1
+        return self.segments - 1
 
-    def _count_finite(self, rows: Sequence[_Row], total: int) -> None:
-        least = min(rows, key=_value)
-        if self.min is None or _value(least) < self.min:
-            self.min, self.min_step = least[4], least[2]
-        most = max(rows, key=_value)
-        if self.max is None or _value(most) > self.max:
-            self.max, self.max_step = most[4], most[2]
+    def count_in(self, rows: _Rows, extremes: Sequence[_Extremes]) -> None:
+        """Take new rows of the series into the summary; `extremes` are those of its stretches."""
+        steps, times, values = rows.steps, rows.times, rows.values
+        if not self.count:
+            self.first, self.first_step = values[0], steps[0]
+        self.last, self.last_step = values[-1], steps[-1]
+        if self.first_time is None:
+            self.first_time = next((time for time in times if time is not None), None)
+        last_time = next((time for time in reversed(times) if time is not None), None)
+        self.last_time = self.last_time if last_time is None else last_time
+        self.count += len(steps)
+        if not rows.finite:
+            self.nan += sum(1 for value in values if value is None)
+            self.infinite += sum(1 for value in values if value in (math.inf, -math.inf))
+        finite = rows.finite_values()
+        if finite:
+            for each in extremes:
+                self._widen(each)
+            self._count_finite(finite, self.count - self.nan - self.infinite)
+
+    def _widen(self, found: _Extremes) -> None:
+        low, low_step, high, high_step = found
+        if low is not None and (self.min is None or low < self.min):
+            self.min, self.min_step = low, low_step
+        if high is not None and (self.max is None or high > self.max):
+            self.max, self.max_step = high, high_step
+
+    def _count_finite(self, values: Sequence[float], total: int) -> None:
         # Shares instead of a sum: no sum of values near the largest double overflows.
-        shares = [_value(row) / total for row in rows]
-        shares.append((self.mean or 0.0) * ((total - len(rows)) / total))
+        whole = float(total)
+        shares = [value / whole for value in values]
+        shares.append((self.mean or 0.0) * ((total - len(values)) / total))
         try:
             mean = math.fsum(shares)
         except OverflowError:  # rounding took the mean of equal values beyond that double
-            mean = math.inf if _value(rows[0]) > 0 else -math.inf
+            mean = math.inf if values[0] > 0 else -math.inf
         assert self.min is not None and self.max is not None
         self.mean = min(max(mean, self.min), self.max)
 
 
-#: key_id, seq, step, time, value, segment
-_Row = tuple[int, int, int, "int | None", "float | None", int]
+#: Smallest value, its step, largest value, its step; None where no value is finite.
+_Extremes = tuple["float | None", "int | None", "float | None", "int | None"]
 
 
-def _finite(rows: Sequence[_Row]) -> list[_Row]:
-    return [row for row in rows if row[4] is not None and -math.inf < row[4] < math.inf]
+class _Rows:
+    """New rows of one series, column by column, fit for SQLite.
 
+    NaN has become None in `values`; `finite` says that all of them are finite numbers.
+    """
 
-def _value(row: _Row) -> float:
-    return row[4]  # type: ignore[return-value]  # only finite rows come here
+    __slots__ = ("finite", "steps", "times", "values")
+
+    def __init__(
+        self, steps: list[int], times: Sequence[int | None], values: Sequence[float]
+    ) -> None:
+        self.steps, self.times = steps, times
+        # The sum is not finite if one value is not; that it may overflow costs only time.
+        self.finite = math.isfinite(sum(values))
+        self.values: Sequence[float | None] = (
+            values if self.finite else [None if value != value else value for value in values]
+        )
+
+    @classmethod
+    def of_points(cls, points: Sequence[Point]) -> _Rows:
+        """Return points without those whose step is beyond SQLite's integers."""
+        points = [point for point in points if MIN_STEP <= point[0] <= MAX_STEP]
+        return cls(
+            [point[0] for point in points],
+            [_moment(point[1]) for point in points],
+            [_number(point[2]) for point in points],
+        )
+
+    @classmethod
+    def of_columns(cls, columns: PointColumns) -> _Rows:
+        """The same of points in columns, whose values are floats."""
+        steps, times, values = columns
+        moments = [time for time in times if time is not None]
+        if not (_are_storable(steps) and _are_storable(moments)):
+            return cls.of_points(list(map(Point, steps, times, values)))
+        return cls(steps, times, values)
+
+    def finite_values(self, start: int = 0, end: int | None = None) -> Sequence[float]:
+        """Return the finite values of a stretch."""
+        values = self.values[start:end]
+        if self.finite:
+            return values  # type: ignore[return-value]
+        return [value for value in values if value is not None and -math.inf < value < math.inf]
+
+    def extremes(self, start: int, end: int) -> _Extremes:
+        """Return the extremes of a stretch, of equal ones the first."""
+        finite = self.finite_values(start, end)
+        if not finite:
+            return None, None, None, None
+        low, high = min(finite), max(finite)
+        index = self.values.index
+        return (
+            low, self.steps[index(low, start, end)], high, self.steps[index(high, start, end)],
+        )  # fmt: skip
 
 
 class _Staged:
@@ -355,10 +415,12 @@ class _Origins:
 
 def _stage(connection: sqlite3.Connection, staged: _Staged, reading: Reading) -> None:
     source = _put_cursor(connection, staged, reading.cursor) if reading.cursor else None
-    for name, points in reading.points.items():
+    found = [(name, _Rows.of_points(points)) for name, points in reading.points.items()]
+    found += [(name, _Rows.of_columns(columns)) for name, columns in reading.columns.items()]
+    for name, rows in found:
         name = _storable(name)
         if reading.cursor is None or _is_wanted(connection, staged, name, reading.cursor.kind):
-            _put_points(connection, staged, name, points, source)
+            _put_rows(connection, staged, name, rows, source)
     if reading.lines:
         connection.executemany(
             "INSERT INTO output (time, stream, text, op) VALUES (?, ?, ?, ?)",
@@ -398,44 +460,86 @@ def _put_cursor(connection: sqlite3.Connection, staged: _Staged, cursor: Cursor)
     return number
 
 
-def _put_points(
-    connection: sqlite3.Connection,
-    staged: _Staged,
-    name: str,
-    points: Sequence[Point],
-    source: int | None,
+#: Rows of a statement. One row each costs twice the time, more than 64 gain nothing; SQLite before
+#: 3.32 takes 999 variables.
+_ROWS = 64
+_INSERT_ROW = "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?)"
+#: Variables: key, first sequence number, segment, and then step, time and value of each row.
+_INSERT_ROWS = "INSERT INTO series VALUES " + ", ".join(
+    f"(?1, ?2 + {row}, ?{3 * row + 4}, ?{3 * row + 5}, ?{3 * row + 6}, ?3)" for row in range(_ROWS)
+)
+
+
+def _put_rows(
+    connection: sqlite3.Connection, staged: _Staged, name: str, rows: _Rows, source: int | None
 ) -> None:
-    points = [point for point in points if MIN_STEP <= point[0] <= MAX_STEP]  # SQLite's integers
-    if not points:
+    if not rows.steps:
         return
     key = staged.key(connection, name)
     segment, last_step = staged.segments.get((key.id, source), (-1, MAX_STEP))
-    opened: list[tuple[int, int, int | None, int]] = []
-    rows: list[_Row] = []
-    for seq, (step, at, value) in enumerate(points, start=key.count):
-        if step < last_step or segment < 0:
-            if segment >= 0:
-                opened.append((key.id, segment, source, last_step))
-            segment = key.segments
-            key.segments += 1
-        last_step = step
-        value = _number(value)
-        rows.append((key.id, seq, step, _moment(at), None if value != value else value, segment))
-    opened.append((key.id, segment, source, last_step))
-    connection.executemany("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?)", rows)
+    if segment < 0 or rows.steps[0] < last_step:
+        segment = key.open_segment()
+    if sorted(rows.steps) == rows.steps:
+        _insert_alike(connection, key, rows, segment)
+        opened = [(key.id, segment, source, rows.steps[-1])]
+    else:
+        opened = _insert_segments(connection, key, rows, source, segment)
     connection.executemany("INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?)", opened)
-    staged.segments[(key.id, source)] = (segment, last_step)
-    _put_buckets(connection, key, rows)
-    key.count_in(rows)
+    staged.segments[(key.id, source)] = (opened[-1][1], rows.steps[-1])
+    key.count_in(rows, _put_buckets(connection, key, rows))
 
 
-def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: Sequence[_Row]) -> None:
-    """Write the buckets that the new rows touch; only the first of them can be there already."""
-    start = 0
-    while start < len(rows):
-        number, within = divmod(rows[start][1], BUCKET_POINTS)
-        end = min(len(rows), start + BUCKET_POINTS - within)
-        values = _bucket_values(rows[start:end])
+def _insert_alike(connection: sqlite3.Connection, key: _Key, rows: _Rows, segment: int) -> None:
+    """Insert rows of one segment."""
+    steps, times, values = rows.steps, rows.times, rows.values
+    whole = len(steps) // _ROWS * _ROWS
+    flat: list[object] = [None] * (3 * whole)
+    flat[0::3], flat[1::3], flat[2::3] = steps[:whole], times[:whole], values[:whole]
+    for at in range(0, whole, _ROWS):
+        row = key.id, key.count + at, segment, *flat[3 * at : 3 * (at + _ROWS)]
+        connection.execute(_INSERT_ROWS, row)
+    rest = zip(
+        repeat(key.id), count(key.count + whole), steps[whole:], times[whole:], values[whole:],
+        repeat(segment),
+    )  # fmt: skip
+    connection.executemany(_INSERT_ROW, rest)
+
+
+def _insert_segments(
+    connection: sqlite3.Connection, key: _Key, rows: _Rows, source: int | None, segment: int
+) -> list[tuple[int, int, int | None, int]]:
+    """Insert rows, opening a segment where a step goes back; return the segments they are in."""
+    opened: list[tuple[int, int, int | None, int]] = []
+    segments: list[int] = []
+    last_step = rows.steps[0]
+    for step in rows.steps:
+        if step < last_step:
+            opened.append((key.id, segment, source, last_step))
+            segment = key.open_segment()
+        last_step = step
+        segments.append(segment)
+    opened.append((key.id, segment, source, last_step))
+    columns = rows.steps, rows.times, rows.values, segments
+    connection.executemany(_INSERT_ROW, zip(repeat(key.id), count(key.count), *columns))
+    return opened
+
+
+def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: _Rows) -> list[_Extremes]:
+    """Write the buckets that the new rows touch; only the first of them can be there already.
+
+    Return the extremes of the new rows, bucket by bucket.
+    """
+    found: list[_Extremes] = []
+    buckets: list[tuple[object, ...]] = []
+    start, size = 0, len(rows.steps)
+    while start < size:
+        number, within = divmod(key.count + start, BUCKET_POINTS)
+        end = min(size, start + BUCKET_POINTS - within)
+        found.append(rows.extremes(start, end))
+        values = _Bucket(
+            end - start, rows.steps[start], rows.steps[end - 1], *found[-1],
+            rows.times[start], rows.times[end - 1],
+        )  # fmt: skip
         if within:
             begun = connection.execute(
                 "SELECT count, first_step, last_step, min, min_step, max, max_step, first_time,"
@@ -443,11 +547,12 @@ def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: Sequence[_Row]
                 (key.id, number),
             ).fetchone()
             values = _joined(_Bucket(*begun), values)
-        connection.execute(
-            "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (key.id, number, *values),
-        )
+        buckets.append((key.id, number, *values))
         start = end
+    connection.executemany(
+        "INSERT OR REPLACE INTO bucket VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", buckets
+    )
+    return found
 
 
 class _Bucket(NamedTuple):
@@ -462,17 +567,6 @@ class _Bucket(NamedTuple):
     max_step: int | None
     first_time: int | None
     last_time: int | None
-
-
-def _bucket_values(rows: Sequence[_Row]) -> _Bucket:
-    finite = _finite(rows)
-    least = min(finite, key=_value, default=None)
-    most = max(finite, key=_value, default=None)
-    return _Bucket(
-        len(rows), rows[0][2], rows[-1][2],
-        least and least[4], least and least[2], most and most[4], most and most[2],
-        rows[0][3], rows[-1][3],
-    )  # fmt: skip
 
 
 def _joined(begun: _Bucket, more: _Bucket) -> _Bucket:
@@ -517,6 +611,10 @@ def _storable(text: str) -> str:
 
 def _moment(at: int | None) -> int | None:
     return at if at is not None and MIN_STEP <= at <= MAX_STEP else None
+
+
+def _are_storable(numbers: Sequence[int]) -> bool:
+    return not numbers or (min(numbers) >= MIN_STEP and max(numbers) <= MAX_STEP)
 
 
 def _number(value: float) -> float:

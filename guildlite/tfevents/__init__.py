@@ -1,18 +1,25 @@
 """TensorBoard event files, read live and losslessly; a library that knows nothing of runs.
 
-    from guildlite.tfevents import LogDir
+    from guildlite.tfevents import LogDir, read_content
 
     logdir = LogDir("logs")
     for chunk in logdir.look():          # again and again while files grow
-        for tag, step, wall_time, value in chunk.scalars:
-            ...
+        for tag, columns in chunk.columns.items():
+            columns.steps, columns.wall_times, columns.values    # arrays of one length
+        for value in chunk.others:       # images, text, histograms...: tag, kind, step, place
+            with open(f"logs/{chunk.cursor.path}", "rb") as file:
+                content = read_content(file, value)
         save(chunk.cursor)               # LogDir("logs", cursors=saved) goes on from here
 
 Three layers, each usable by itself: `RecordReader` frames bytes and verifies both checksums,
 `EventDecoder` turns a record into `ScalarValue`s and `OtherValue`s, `LogDir` finds and follows
 the files below a directory. `FileTree` and `open_regular` are what it looks for them with.
 
-Nothing is imported until a name is used, and protobuf not before the first record is decoded.
+Reader and decoder together are the plain reader (`plain`), the reference. `LogDir` reads scalars
+by `templates` and large files by `blocks`, which give the same and are several times faster.
+
+Nothing is imported until a name is used; protobuf not before a record that is no plain scalar,
+NumPy not before there is a megabyte to read.
 """
 
 from __future__ import annotations
@@ -20,15 +27,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guildlite.tfevents.columns import Columns, Reference, StoredValue
+    from guildlite.tfevents.contents import (
+        BadContent,
+        Content,
+        ContentLost,
+        parse_projector_config,
+        read_content,
+    )
     from guildlite.tfevents.event import EventDecoder, OtherValue, ScalarValue, UnreadableEvent
     from guildlite.tfevents.logdir import Chunk, Cursor, LogDir
     from guildlite.tfevents.record import BadFraming, BadPayload, RecordReader
     from guildlite.tfevents.tree import FileTree, FoundFile, Signature, open_regular
 
 __all__ = [
+    "BadContent",
     "BadFraming",
     "BadPayload",
     "Chunk",
+    "Columns",
+    "Content",
+    "ContentLost",
     "Cursor",
     "EventDecoder",
     "FileTree",
@@ -36,14 +55,26 @@ __all__ = [
     "LogDir",
     "OtherValue",
     "RecordReader",
+    "Reference",
     "ScalarValue",
     "Signature",
+    "StoredValue",
     "UnreadableEvent",
     "open_regular",
+    "parse_projector_config",
+    "read_content",
 ]
 
 _HOMES = {
     "record": ("BadFraming", "BadPayload", "RecordReader"),
+    "columns": ("Columns", "Reference", "StoredValue"),
+    "contents": (
+        "BadContent",
+        "Content",
+        "ContentLost",
+        "parse_projector_config",
+        "read_content",
+    ),
     "event": ("EventDecoder", "OtherValue", "ScalarValue", "UnreadableEvent"),
     "logdir": ("Chunk", "Cursor", "LogDir"),
     "tree": ("FileTree", "FoundFile", "Signature", "open_regular"),

@@ -30,12 +30,17 @@ class OtherValue(NamedTuple):
     """Something that is not a number over time.
 
     `plugin` is what the writer named, or empty; `kind` is one of image, audio, text, histogram,
-    pr_curve, mesh, graph, embedding, hparams, layout, other.
+    pr_curve, mesh, graph, embedding, hparams, layout, other. `nth` says which value of its record
+    it is. `states` tells that it brings its tag's plugin data, which later values may leave out.
     """
 
     tag: str
     plugin: str
     kind: str
+    step: int = 0
+    wall_time: float = 0.0
+    nth: int = 0
+    states: bool = False
 
 
 class UnreadableEvent(GuildliteError):
@@ -63,7 +68,7 @@ _KINDS = {
 _FIELD_PLUGINS = {"image": "images", "audio": "audio", "histo": "histograms"}
 _GRAPH_FIELDS = {"graph_def", "meta_graph_def", "tagged_run_metadata"}
 
-_DATA_CLASS_SCALAR = 1
+DATA_CLASS_SCALAR = 1
 
 
 class EventDecoder:
@@ -86,10 +91,13 @@ class EventDecoder:
         what = event.WhichOneof("what")
         if what == "summary":
             step, wall_time = event.step, event.wall_time
-            return [self._value(value, step, wall_time) for value in event.summary.value]
+            return [
+                self._value(value, step, wall_time, index)
+                for index, value in enumerate(event.summary.value)
+            ]
         if what in _GRAPH_FIELDS:
             tag = event.tagged_run_metadata.tag if what == "tagged_run_metadata" else ""
-            return [OtherValue(tag, "graphs", "graph")]
+            return [OtherValue(tag, "graphs", "graph", event.step, event.wall_time)]
         return []
 
     def _event(self, payload: bytes) -> Any:
@@ -103,7 +111,9 @@ class EventDecoder:
         except Exception as error:  # DecodeError; the pure-Python parser raises others as well
             raise UnreadableEvent(f"not an event: {error}") from error
 
-    def _value(self, value: Any, step: int, wall_time: float) -> ScalarValue | OtherValue:
+    def _value(
+        self, value: Any, step: int, wall_time: float, index: int
+    ) -> ScalarValue | OtherValue:
         field = value.WhichOneof("value")
         tag = value.tag
         if field == "simple_value":
@@ -113,7 +123,9 @@ class EventDecoder:
             number = tensor_number(value.tensor)
             if number is not None:
                 return ScalarValue(tag, step, wall_time, number)
-        return OtherValue(tag, plugin, _KINDS.get(plugin, "other"))
+        states = value.HasField("metadata") and bool(value.metadata.plugin_data.content)
+        kind = _KINDS.get(plugin, "other")
+        return OtherValue(tag, plugin, kind, step, wall_time, index, states)
 
     def _plugin(self, tag: str, value: Any) -> str:
         """Return the tag's plugin: as first stated, which is how TensorBoard reads it."""
@@ -121,7 +133,7 @@ class EventDecoder:
         if known is not None or not value.HasField("metadata"):
             return known or ""
         metadata = value.metadata
-        scalar = metadata.data_class == _DATA_CLASS_SCALAR
+        scalar = metadata.data_class == DATA_CLASS_SCALAR
         plugin = "scalars" if scalar else str(metadata.plugin_data.plugin_name)
         if plugin:
             self.plugins[tag] = plugin
@@ -135,8 +147,8 @@ class _Type(NamedTuple):
     field: str
 
 
-#: By TensorBoard's DataType numbers.
-_TYPES = {
+#: How numbers are stored, by TensorBoard's DataType numbers.
+TENSOR_TYPES = {
     1: _Type("<f", "float_val"),
     2: _Type("<d", "double_val"),
     3: _Type("<i", "int_val"),
@@ -153,12 +165,18 @@ _TYPES = {
 }
 
 
+def content_format(dtype: int) -> str | None:
+    """Return the struct format of one number of that type in `tensor_content`, if it has one."""
+    kind = TENSOR_TYPES.get(dtype)
+    return None if kind is None or kind.format in ("bfloat16", "<?") else kind.format
+
+
 def tensor_number(tensor: Any) -> float | None:
     """Return the number a TensorProto of one element holds, or None if it is not such a tensor.
 
     A tensor with neither content nor values holds zero: that is how TensorFlow reads it.
     """
-    kind = _TYPES.get(tensor.dtype)
+    kind = TENSOR_TYPES.get(tensor.dtype)
     if kind is None or any(dim.size != 1 for dim in tensor.tensor_shape.dim):
         return None
     content = tensor.tensor_content
