@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from event_files import DT_FLOAT, DT_STRING, records, scalar, summary, tensor, version
+from support.event_files import DT_FLOAT, DT_STRING, records, scalar, summary, tensor, version
 from tensorboard.compat.proto.event_pb2 import Event, TaggedRunMetadata
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary

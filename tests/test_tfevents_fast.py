@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from event_files import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.event_files import (
     DT_DOUBLE,
     DT_FLOAT,
     DT_STRING,
@@ -22,8 +24,6 @@ from event_files import (
     tensor,
     version,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto

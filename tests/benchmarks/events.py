@@ -52,7 +52,7 @@ def write_files(directory: Path) -> None:
 
 
 def event_file(form: str, steps: int) -> bytes:
-    from event_files import scalar, summary, tensor, version
+    from support.event_files import scalar, summary, tensor, version
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
     from tensorboard.summary.writer.record_writer import RecordWriter
