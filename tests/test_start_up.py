@@ -64,13 +64,14 @@ HEAVY = {
     "sqlalchemy",
     "ssl",
     "starlette",
-    "subprocess",
     "tensorboard",
     "unittest",
     "urllib.request",
     "uvicorn",
     "yaml",
 }
+if sys.version_info >= (3, 11):
+    HEAVY.add("subprocess")  # before, click brings it: the library's platform module needed it
 
 REPORT = """
 import sys
