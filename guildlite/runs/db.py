@@ -464,10 +464,7 @@ def _put_cursor(connection: sqlite3.Connection, staged: _Staged, cursor: Cursor)
 #: 3.32 takes 999 variables.
 _ROWS = 64
 _INSERT_ROW = "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?)"
-#: Variables: key, first sequence number, segment, and then step, time and value of each row.
-_INSERT_ROWS = "INSERT INTO series VALUES " + ", ".join(
-    f"(?1, ?2 + {row}, ?{3 * row + 4}, ?{3 * row + 5}, ?{3 * row + 6}, ?3)" for row in range(_ROWS)
-)
+_INSERT_ROWS = "INSERT INTO series VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?)"] * _ROWS)
 
 
 def _put_rows(
@@ -493,11 +490,12 @@ def _insert_alike(connection: sqlite3.Connection, key: _Key, rows: _Rows, segmen
     """Insert rows of one segment."""
     steps, times, values = rows.steps, rows.times, rows.values
     whole = len(steps) // _ROWS * _ROWS
-    flat: list[object] = [None] * (3 * whole)
-    flat[0::3], flat[1::3], flat[2::3] = steps[:whole], times[:whole], values[:whole]
-    for at in range(0, whole, _ROWS):
-        row = key.id, key.count + at, segment, *flat[3 * at : 3 * (at + _ROWS)]
-        connection.execute(_INSERT_ROWS, row)
+    flat: list[object] = [None] * (6 * whole)
+    flat[0::6], flat[5::6] = [key.id] * whole, [segment] * whole
+    flat[1::6] = range(key.count, key.count + whole)
+    flat[2::6], flat[3::6], flat[4::6] = steps[:whole], times[:whole], values[:whole]
+    for at in range(0, 6 * whole, 6 * _ROWS):
+        connection.execute(_INSERT_ROWS, flat[at : at + 6 * _ROWS])
     rest = zip(
         repeat(key.id), count(key.count + whole), steps[whole:], times[whole:], values[whole:],
         repeat(segment),
