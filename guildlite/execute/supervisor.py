@@ -26,8 +26,11 @@ from guildlite.runs.run import LaterOperation, OperationRecord, Run
 if TYPE_CHECKING:
     from guildlite.execute.recorder import Recorder
 
-#: Five looks a second: median 0.1 s from flush to row, 0.1 % of a core.
+#: Five looks a second, which is also how soon a stop is noticed.
 TICK_S = 0.2
+#: A file that grows is looked at at once, but no two looks are closer than this: median 0.05 s from
+#: flush to row where a script logs all the time (docs/decisions/2026-11-20-following-files.md).
+LEAST_TICK_S = 0.1
 HEARTBEAT_S = 10.0
 #: What a looping evaluation has to finish its last round after the training ended.
 RUN_ENDED_GRACE_S = 5.0
@@ -101,7 +104,7 @@ class Supervisor:
     def _watch(self, wake: int) -> None:
         next_beat = time.monotonic() + HEARTBEAT_S
         while not self._ended():
-            select.select([wake], [], [], TICK_S)
+            self._sleep(wake)
             _drain(wake)
             self._reap()
             self._guard(self._enforce_stop)
@@ -109,6 +112,12 @@ class Supervisor:
                 next_beat += HEARTBEAT_S
                 self._touch_heartbeat()
             self._guard(self._collect)
+
+    def _sleep(self, wake: int) -> None:
+        """Wait for a child's end, a signal, news in the files, or the next look."""
+        if not select.select([wake], [], [], LEAST_TICK_S)[0]:
+            files = [] if self.recorder is None else self.recorder.descriptors()
+            select.select([wake, *files], [], [], TICK_S - LEAST_TICK_S)
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Take one step; a fault in it is told once and costs nothing but that step."""

@@ -24,17 +24,23 @@ class Workspace:
     """
 
     def __init__(
-        self, directory: Path, project: Project | None, *, settle: Settle | None = None
+        self,
+        directory: Path,
+        project: Project | None,
+        *,
+        name: str | None = None,
+        settle: Settle | None = None,
     ) -> None:
         self.directory = directory
         self.project = project
+        self._name = name
         self.root = project.runs_root if project else directory / defaults.RUNS_DIR
         self.store = RunStore(self.root)
         self._settle = settle
 
     @property
     def name(self) -> str:
-        return self.project.name if self.project else self.directory.name or "runs"
+        return self._name or (self.project.name if self.project else self.directory.name) or "runs"
 
     @property
     def interval_s(self) -> int:
