@@ -90,7 +90,8 @@ def nothing_found(words: Sequence[str], runs: int) -> GuildliteError:
     where = " or ".join(f"`{word}`" for word in words)
     if runs:
         return GuildliteError(
-            f"there are no event files below {where} but those of {format_count(runs, 'run')} of gl",
+            f"there are no event files below {where} but those of"
+            f" {format_count(runs, 'run')} of gl",
             hint="`gl -C PROJECT runs` lists them",
         )
     return GuildliteError(
