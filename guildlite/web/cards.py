@@ -65,6 +65,11 @@ class Card:
     left_out: int
 
     @property
+    def keys(self) -> list[str]:
+        """The keys of its lines, in order of their slots."""
+        return [line.name for line in self.lines]
+
+    @property
     def single(self) -> bool:
         """Whether every series has one point, which is a number rather than a curve."""
         return all(summary.count == 1 for summary in self.series)

@@ -24,6 +24,7 @@ from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.web import ansi, cards, charts, files, numbers, rundata
 from guildlite.web.listing import Listing, RunRow
+from guildlite.web.scripts import Scripts
 from guildlite.web.workspace import Workspace, is_live
 
 SECTIONS = (
@@ -273,6 +274,7 @@ def _environment() -> Environment:
         message=_message,
     )
     environment.globals.update(
+        scripts=Scripts(),
         run_url=run_url,
         file_url=file_url,
         lines_per_page=rundata.LINES_PER_PAGE,
