@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Scripts:
     """Says which files a page asks for. `problem` is why there are none, in a sentence, or None."""
 
-    def __init__(self) -> None:
-        dist = files("guildlite.web").joinpath("static", "dist")
+    def __init__(self, dist: Traversable | None = None) -> None:
+        dist = dist or files("guildlite.web").joinpath("static", "dist")
         self._pages: dict[str, dict[str, str | None]] = {}
         self.problem: str | None = None
         try:

@@ -45,7 +45,7 @@ function significant(value: number, digits: number): string {
 }
 
 function signed(text: string): string {
-  return text.replaceAll("-", MINUS);
+  return text.startsWith("-") ? MINUS + text.slice(1) : text;
 }
 
 /** Labels for ticks, alike in unit and with as many decimals as tell them apart. */
