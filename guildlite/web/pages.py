@@ -35,6 +35,11 @@ SECTIONS = (
     ("files", "Files"),
     ("source", "Source"),
 )
+#: Seconds between two looks of a page's script at a page of text.
+FOLLOW_S = 1
+#: The same for a table in which nothing is running, while looking costs next to nothing.
+QUIET_FOLLOW_S = 3
+FEW_RUNS = 500
 #: Runs in the list that leads from one run's page to another's.
 _MOST_PICKED = 12
 #: Characters of one line of output; the log file has all of it.
@@ -93,8 +98,11 @@ class Pages:
             query.get("sort", ""),
             _number(query.get("page")) or 1,
         )
-        # Someone who filters may be typing: their page stays as it is.
-        return self._render(request, "runs.html", live=table.live and not table.query, table=table)
+        # Someone who filters may be typing: without a script their page stays as it is.
+        live = table.live and not table.query
+        few = QUIET_FOLLOW_S if table.total <= FEW_RUNS else None
+        follow_s = FOLLOW_S if table.live else few
+        return self._render(request, "runs.html", live=live, follow_s=follow_s, table=table)
 
     # One run
 
@@ -200,6 +208,7 @@ class Pages:
             template,
             status=status,
             live=here.row.live and not filtered,
+            follow_s=FOLLOW_S if here.row.live else None,
             here=here,
             row=here.row,
             section=section,
@@ -215,8 +224,12 @@ class Pages:
         *,
         status: int = 200,
         live: bool = False,
+        follow_s: int | None = None,
         **values: object,
     ) -> Response:
+        """Render a page. `live` says that a browser is to load it again, `follow_s` how often a
+        script is to look for what is new, which disturbs nobody.
+        """
         paused = request.query_params.get("live") == "0"
 
         def url(**changes: object) -> str:
@@ -232,6 +245,7 @@ class Pages:
             live=live,
             paused=paused,
             refresh_s=self.workspace.interval_s if live and not paused else None,
+            follow_s=None if paused else follow_s,
             url=url,
             **values,
         )
