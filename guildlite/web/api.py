@@ -23,6 +23,7 @@ import guildlite
 from guildlite.http import RequestError, Tokens
 from guildlite.runs import Run
 from guildlite.web import cards, files, rundata
+from guildlite.web.comparison import read_comparison
 from guildlite.web.listing import Listing, RunRow, RunTable
 from guildlite.web.seriesdata import MAX_SMOOTH, SeriesSource, Stretch
 from guildlite.web.workspace import Workspace, is_live
@@ -101,6 +102,15 @@ def _add_runs(api: APIRouter, workspace: Workspace, listing: Listing) -> None:
     def runs(q: Text = "", sort: Text = "", page: Page = 1) -> JSON:
         return JSON(listing.table(q.strip(), sort, page))
 
+    @api.get("/compare", summary="Runs side by side")
+    def compare(
+        run: Annotated[list[str], Query(description="ids; several times or with commas between")],
+        tags: Text = "",
+        page: Page = 1,
+    ) -> JSON:
+        ids = [each for word in run for each in word.split(",") if each]
+        return JSON(read_comparison(workspace, listing, ids, tags=tags.strip(), page=page))
+
     @api.get("/runs/latest", summary="The newest run", response_model=RunRow)
     def latest() -> JSON:
         return JSON(listing.row(workspace.latest()))
@@ -117,7 +127,9 @@ def _add_sections(api: APIRouter, workspace: Workspace) -> None:
     def page_of_cards(run_id: str, tags: str, page: int, system: bool) -> JSON:
         with _settled(workspace, run_id).read() as reader:
             charts_of_view = workspace.view.charts
-            found = cards.read_cards(reader, charts_of_view, system=system, tags=tags, page=page)
+            found = cards.read_cards(
+                run_id, reader, charts_of_view, system=system, tags=tags, page=page
+            )
         if found.problem:
             raise RequestError(f"`tags` is no regular expression: {found.problem}", field="tags")
         return JSON(found)

@@ -6,6 +6,7 @@ load it again every few seconds (`live=0` pauses that), and stops when the run h
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.web import ansi, cards, charts, files, numbers, rundata
+from guildlite.web.comparison import MOST_RUNS, read_comparison
 from guildlite.web.listing import Listing, RunRow
 from guildlite.web.scripts import Scripts
 from guildlite.web.workspace import Workspace, is_live
@@ -70,6 +72,7 @@ class Pages:
             "/runs": self.runs,
             "/runs/latest": self.latest,
             "/runs/latest/{section}": self.latest,
+            "/compare": self.compare,
             "/runs/{run_id}": self.overview,
             "/runs/{run_id}/scalars": self.scalars,
             "/runs/{run_id}/system": self.system,
@@ -104,6 +107,23 @@ class Pages:
         follow_s = FOLLOW_S if table.live else few
         return self._render(request, "runs.html", live=live, follow_s=follow_s, table=table)
 
+    def compare(self, request: Request) -> Response:
+        query = request.query_params
+        # A form of check boxes sends `run` several times, a short link has commas.
+        ids = [each for word in query.getlist("run") for each in word.split(",") if each]
+        if not ids:
+            return self._render(request, "compare.html", comparison=None)
+        found = read_comparison(
+            self.workspace,
+            self.listing,
+            ids,
+            tags=query.get("tags", "").strip(),
+            page=_number(query.get("page")) or 1,
+        )
+        return self._render(
+            request, "compare.html", live=found.live and not found.cards.tags, comparison=found
+        )
+
     # One run
 
     def overview(self, request: Request) -> Response:
@@ -122,6 +142,7 @@ class Pages:
         try:
             with here.run.read() as reader:
                 page = cards.read_cards(
+                    here.run.id,
                     reader,
                     self.workspace.view.charts,
                     system=section == "system",
@@ -263,6 +284,17 @@ def file_url(run_id: str, path: str) -> str:
     return f"{run_url(run_id)}/files/{quote(os.fsencode(path))}"
 
 
+def series_url(source: cards.Source) -> str:
+    """Return the address of every point of a series, as JSON."""
+    query = urlencode({"run": source.run, "tag": source.tag, "px": 20_000})
+    return f"/api/v1/series?{query}"
+
+
+def _lines_json(sources: list[cards.Source]) -> str:
+    """Return a card's lines for its script; not Markup, so the template escapes it."""
+    return json.dumps([source._asdict() for source in sources])
+
+
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 10 else None
 
@@ -286,9 +318,12 @@ def _environment() -> Environment:
         listed=rundata.listed,
         ansi=_line,
         message=_message,
+        lines_json=_lines_json,
     )
     environment.globals.update(
         scripts=Scripts(),
+        series_url=series_url,
+        most_compared=MOST_RUNS,
         run_url=run_url,
         file_url=file_url,
         lines_per_page=rundata.LINES_PER_PAGE,

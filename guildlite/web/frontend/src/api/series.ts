@@ -23,9 +23,9 @@ export interface Answer {
 }
 
 export interface Wanted {
-  run: string;
+  runs: readonly string[];
   tags: string[];
-  /** For each tag how many points are known already; -1 asks for the series anew. */
+  /** For each run and tag, run by run, how many points are known; -1 asks for the series anew. */
   after: number[];
   px: number;
   smooth: number;
@@ -42,7 +42,7 @@ export class Unreachable extends Error {}
 export class Refused extends Error {}
 
 export async function fetchSeries(wanted: Wanted, signal?: AbortSignal): Promise<Answer> {
-  const query = new URLSearchParams({ run: wanted.run, px: String(wanted.px) });
+  const query = new URLSearchParams({ run: wanted.runs.join(","), px: String(wanted.px) });
   for (const tag of wanted.tags) query.append("tag", tag);
   if (wanted.after.some((each) => each >= 0)) query.set("after", wanted.after.join(","));
   if (wanted.smooth) query.set("smooth", String(wanted.smooth));

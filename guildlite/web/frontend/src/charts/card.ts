@@ -7,7 +7,10 @@ import type { State } from "../lib/state.ts";
 
 /** A series as far as it is known here. */
 interface Known {
-  key: string;
+  run: string;
+  tag: string;
+  /** As the legend has it. */
+  name: string;
   slot: number;
   cursor: number;
   steps: number[];
@@ -31,7 +34,8 @@ export interface CardEvents {
 
 export class Card {
   readonly title: string;
-  readonly keys: readonly string[];
+  readonly runs: readonly string[];
+  readonly tags: readonly string[];
   private readonly known: Known[];
   private readonly chart: LineChart;
   private readonly values: HTMLElement[];
@@ -49,10 +53,12 @@ export class Card {
     this.title = element.dataset["title"]!;
     this.unit = element.dataset["unit"] ?? "";
     this.seconds = element.dataset["seconds"] === "1";
-    const series = JSON.parse(element.dataset["series"]!) as string[];
-    this.keys = series;
-    this.known = series.map((key, slot) => ({
-      key, slot, cursor: -1, steps: [], times: [], values: [], smoothed: null,
+    const lines = JSON.parse(element.dataset["lines"]!) as { run: string; tag: string; slot: number }[];
+    const names = [...element.querySelectorAll<HTMLElement>(".legend .key")].map((each) => each.textContent ?? "");
+    this.runs = [...new Set(lines.map((line) => line.run))];
+    this.tags = [...new Set(lines.map((line) => line.tag))];
+    this.known = lines.map(({ run, tag, slot }, i) => ({
+      run, tag, slot, name: names[i] ?? tag, cursor: -1, steps: [], times: [], values: [], smoothed: null,
       nonFinite: [], sampled: false, appended: 0, start: null, smoothedWith: 0,
     }));
     this.values = [...element.querySelectorAll<HTMLElement>(".legend b")];
@@ -70,9 +76,14 @@ export class Card {
     this.addKeyboard(host);
   }
 
-  /** What to ask the server for: -1 where a series must come whole. */
-  get cursors(): number[] {
-    return this.known.map((each) => (this.stale(each) ? -1 : each.cursor));
+  /** What to ask the server for: -1 where a series must come whole, null where there is none. */
+  cursor(run: string, tag: string): number | null {
+    const known = this.find(run, tag);
+    return known ? (this.isStale(known) ? -1 : known.cursor) : null;
+  }
+
+  private find(run: string, tag: string): Known | undefined {
+    return this.known.find((each) => each.tag === tag && each.run === run);
   }
 
   get loaded(): boolean {
@@ -85,7 +96,7 @@ export class Card {
 
   /** Take the server's answer for one of this card's series. */
   take(answer: SeriesAnswer, smoothedWith: number): void {
-    const known = this.known.find((each) => each.key === answer.tag);
+    const known = this.find(answer.run, answer.tag);
     if (!known) return;
     if (answer.anew) {
       known.steps = answer.x;
@@ -142,11 +153,11 @@ export class Card {
   /** The shown lines as CSV with a column for each axis. */
   csv(): string {
     const quote = (text: string): string => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    const rows = ["series,step,time,value"];
+    const rows = ["run,series,step,time,value"];
     for (const each of this.known) {
       each.steps.forEach((step, i) => {
         const time = each.times[i];
-        rows.push([quote(each.key), step, time == null ? "" : new Date(time).toISOString(), each.values[i]].join(","));
+        rows.push([quote(each.run), quote(each.tag), step, time == null ? "" : new Date(time).toISOString(), each.values[i]].join(","));
       });
     }
     return rows.join("\n") + "\n";
@@ -165,7 +176,12 @@ export class Card {
     };
   }
 
-  private stale(known: Known): boolean {
+  /** Whether what is known must be asked for anew, as after a change of smoothing. */
+  get stale(): boolean {
+    return this.known.some((each) => this.isStale(each));
+  }
+
+  private isStale(known: Known): boolean {
     const tooLong = known.sampled && known.appended > this.width / 2;
     const smoothing = known.sampled && known.smoothedWith !== this.state.smooth;
     // A smoothed line can be continued only from all of its points.
@@ -176,7 +192,7 @@ export class Card {
   private line(known: Known): Line {
     const x = this.positions(known.steps, known.times, known.start);
     const line: Line = {
-      name: known.key,
+      name: known.name,
       slot: known.slot,
       x,
       y: known.values,
@@ -257,38 +273,38 @@ export class Card {
 
   private addLegend(): void {
     for (const [i, item] of [...this.element.querySelectorAll<HTMLElement>(".legend li")].entries()) {
-      const key = this.keys[i];
+      const name = this.known[i]?.name;
       const value = this.values[i];
       if (value) value.dataset["server"] = value.textContent ?? "";
-      if (key === undefined || this.keys.length < 2) continue;
-      const name = item.querySelector<HTMLElement>(".key")!;
+      if (name === undefined || this.known.length < 2) continue;
+      const words = item.querySelector<HTMLElement>(".key")!;
       const button = document.createElement("button");
       button.type = "button";
       button.className = "key";
-      button.append(...name.childNodes);
+      button.append(...words.childNodes);
       button.setAttribute("aria-pressed", "true");
       button.title = "Show or hide; double click shows only this one";
-      button.addEventListener("click", () => this.toggle(key));
-      button.addEventListener("dblclick", () => this.only(key));
-      name.replaceWith(button);
+      button.addEventListener("click", () => this.toggle(name));
+      button.addEventListener("dblclick", () => this.only(name));
+      words.replaceWith(button);
     }
   }
 
-  private toggle(key: string): void {
-    if (!this.hidden.delete(key)) this.hidden.add(key);
+  private toggle(name: string): void {
+    if (!this.hidden.delete(name)) this.hidden.add(name);
     this.hide();
   }
 
-  private only(key: string): void {
-    this.hidden = new Set(this.keys.filter((each) => each !== key));
+  private only(name: string): void {
+    this.hidden = new Set(this.known.map((each) => each.name).filter((each) => each !== name));
     this.hide();
   }
 
   private hide(): void {
     const items = [...this.element.querySelectorAll<HTMLElement>(".legend li")];
-    this.keys.forEach((key, i) => {
-      items[i]?.classList.toggle("off", this.hidden.has(key));
-      items[i]?.querySelector("button")?.setAttribute("aria-pressed", String(!this.hidden.has(key)));
+    this.known.forEach(({ name }, i) => {
+      items[i]?.classList.toggle("off", this.hidden.has(name));
+      items[i]?.querySelector("button")?.setAttribute("aria-pressed", String(!this.hidden.has(name)));
     });
     this.chart.setHidden(this.hidden);
   }
@@ -315,7 +331,7 @@ export class Card {
     if (!chart) return;
     const ratio = devicePixelRatio || 1;
     const row = 20 * ratio;
-    const rows = this.keys.length + 1;
+    const rows = this.known.length + 1;
     const picture = document.createElement("canvas");
     picture.width = chart.width;
     picture.height = chart.height + rows * row + row;
@@ -328,12 +344,12 @@ export class Card {
     pen.fillStyle = style.getPropertyValue("--text");
     pen.fillText(this.title, row / 2, row * 0.8);
     pen.font = `${12 * ratio}px ${style.getPropertyValue("--sans")}`;
-    this.keys.forEach((key, i) => {
+    this.known.forEach(({ name, slot }, i) => {
       const y = row * (i + 1.8);
-      pen.fillStyle = colourOf(i);
+      pen.fillStyle = colourOf(slot);
       pen.fillRect(row / 2, y - ratio, row, 2 * ratio);
       pen.fillStyle = style.getPropertyValue("--text");
-      pen.fillText(`${key}  ${this.values[i]?.textContent ?? ""}`, row * 1.8, y);
+      pen.fillText(`${name}  ${this.values[i]?.textContent ?? ""}`, row * 1.8, y);
     });
     pen.drawImage(chart, 0, rows * row + row / 2);
     const axis = { step: "step", relative: "time since start", wall: "time", seconds: "time since start" };

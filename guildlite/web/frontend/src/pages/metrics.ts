@@ -10,8 +10,9 @@ import { fetchSeries, Refused, type Wanted } from "../api/series.ts";
 import { Bar } from "../lib/bar.ts";
 import { MAX_SMOOTH, parseState, writeState, type State } from "../lib/state.ts";
 
-const main = document.querySelector<HTMLElement>("main[data-run]")!;
-const run = main.dataset["run"]!;
+const main = document.querySelector<HTMLElement>("#main")!;
+/** Characters of names in one request, well below what an address may have. */
+const MAX_NAMES = 3000;
 
 class MetricsPage {
   private state: State = parseState(new URLSearchParams(location.search));
@@ -37,7 +38,7 @@ class MetricsPage {
       },
       { rootMargin: "200px 0px" },
     );
-    for (const element of document.querySelectorAll("article[data-series]")) seen.observe(element);
+    for (const element of document.querySelectorAll("article[data-lines]")) seen.observe(element);
     this.controls();
     document.addEventListener("keydown", (event) => this.key(event));
     addEventListener("resize", () => this.cards.forEach((card) => card.resize()));
@@ -145,7 +146,7 @@ class MetricsPage {
       const changed = new Set<Card>();
       for (const series of answer.series) {
         for (const card of cards) {
-          if (!card.keys.includes(series.tag)) continue;
+          if (card.cursor(series.run, series.tag) === null) continue;
           if (!series.anew && !series.x.length && !series.non_finite.length) continue;
           card.take(series, batch.smooth);
           changed.add(card);
@@ -156,27 +157,38 @@ class MetricsPage {
     }
   }
 
-  /** Requests for what the cards lack, each short enough for an address. */
+  /** Requests for what the cards lack: cards of the same runs together, within an address. */
   private wanted(cards: readonly Card[]): Wanted[] {
-    const { zoom, x } = this.state;
-    const base = { run, smooth: this.state.smooth, axis: x === "step" ? ("step" as const) : ("time" as const) };
+    const { zoom, x, smooth } = this.state;
+    const axis = x === "step" ? ("step" as const) : ("time" as const);
     const stretch = zoom && x !== "relative" ? { from: zoom[0], to: zoom[1] } : {};
-    const batches: Wanted[] = [];
+    const batches: { cards: Card[]; tags: Set<string>; runs: readonly string[]; size: number }[] = [];
     for (const card of cards) {
-      const cursors = card.cursors;
-      card.keys.forEach((tag, i) => {
-        if (!this.live && cursors[i]! >= 0) return;
-        let last = batches.at(-1);
-        if (!last || last.tags.join("").length + tag.length > 1500 || last.tags.length >= 40) {
-          last = { ...base, ...stretch, px: Math.min(2000, Math.max(200, Math.round(card.width))), tags: [], after: [] };
-          batches.push(last);
-        }
-        if (last.tags.includes(tag)) return;
-        last.tags.push(tag);
-        last.after.push(cursors[i]!);
-      });
+      if (!this.live && card.loaded && !card.stale) continue;
+      const size = card.tags.join("").length;
+      const last = batches.at(-1);
+      const fits = last && String(last.runs) === String(card.runs) && last.size + size <= MAX_NAMES && last.tags.size < 40;
+      const batch = fits ? last : { cards: [], tags: new Set<string>(), runs: card.runs, size: String(card.runs).length };
+      if (batch !== last) batches.push(batch);
+      batch.cards.push(card);
+      batch.size += size;
+      for (const tag of card.tags) batch.tags.add(tag);
     }
-    return batches;
+    return batches.map((batch) => {
+      const tags = [...batch.tags];
+      const cursor = (run: string, tag: string): number =>
+        Math.min(...batch.cards.map((card) => card.cursor(run, tag) ?? Infinity), Number.MAX_SAFE_INTEGER);
+      const known = (at: number): number => (at === Number.MAX_SAFE_INTEGER ? -1 : at);
+      return {
+        runs: batch.runs,
+        tags,
+        after: batch.runs.flatMap((run) => tags.map((tag) => known(cursor(run, tag)))),
+        px: Math.min(2000, Math.max(200, Math.round(batch.cards[0]!.width))),
+        smooth,
+        axis,
+        ...stretch,
+      };
+    });
   }
 
   /** The run is over: the head of the page says how, from the server's own words. */
@@ -263,9 +275,9 @@ class MetricsPage {
     });
     form.querySelector("[data-act=reset]")!.addEventListener("click", () => this.change({ zoom: null }));
     form.querySelector("[data-act=csv]")!.addEventListener("click", () => {
-      const head = "series,step,time,value\n";
+      const head = "run,series,step,time,value\n";
       const rows = this.cards.filter((card) => card.loaded).map((card) => card.csv().slice(head.length));
-      save(`${run}.csv`, new Blob([head, ...rows], { type: "text/csv" }));
+      save(`${main.dataset["name"]}.csv`, new Blob([head, ...rows], { type: "text/csv" }));
     });
     this.showControls();
   }
