@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from guildlite.runs import Run, RunReader
-from guildlite.series import Point, Summary
+from guildlite.series import Point, PointColumns, Summary
 from guildlite.web import charts
 from guildlite.web.cards import WHOLE_POINTS
 
@@ -139,7 +139,7 @@ class SeriesSource:
         if found is None or found.count > summary.count:
             found = _Columns()
         if found.count < summary.count:
-            found.append(reader.series_from(summary.key, found.count))
+            found.append(reader.columns_from(summary.key, found.count))
         with self._lock:
             self._columns[at] = found
             while len(self._columns) > 1 and self._total() > _CACHED_POINTS:
@@ -164,17 +164,13 @@ class _Columns:
     def count(self) -> int:
         return len(self.values)
 
-    def append(self, points: Sequence[Point]) -> None:
+    def append(self, points: PointColumns) -> None:
         import numpy as np
 
-        if not points:
-            return
-        steps, times, values = zip(*points, strict=True)
-        nan = math.nan
-        seen = [nan if time is None else time for time in times]
-        self.steps = np.concatenate([self.steps, np.array(steps, np.int64)])
-        self.times = np.concatenate([self.times, np.array(seen, np.float64)])
-        self.values = np.concatenate([self.values, np.array(values, np.float64)])
+        # As floats an unknown time, None, becomes NaN.
+        self.steps = np.concatenate([self.steps, np.array(points.steps, np.int64)])
+        self.times = np.concatenate([self.times, np.array(points.times, np.float64)])
+        self.values = np.concatenate([self.values, np.array(points.values, np.float64)])
 
     def smoothed(self, weight: float, stretch: Stretch | None, px: int) -> Curve:
         import numpy as np
@@ -219,9 +215,11 @@ def debiased_mean(values: NDArray[np.float64], weight: float) -> NDArray[np.floa
         for index, last in enumerate(means[:, -1].tolist()):
             carries[index] = carried
             carried = carried * float(powers[-1]) + last
-        means += carries[:, None] * powers[None, :]
-        counts = np.arange(1, n + 1, dtype=np.float64)
-        debiased = means.reshape(-1)[:n] / (1.0 - weight**counts)
+        means += np.outer(carries, powers)
+        debiased = means.reshape(-1)[:n]
+        # Beyond these the correction is below what a float can tell.
+        few = min(n, math.ceil(-40.0 / math.log(weight)) if weight > 0 else 1)
+        debiased[:few] /= 1.0 - weight ** np.arange(1, few + 1, dtype=np.float64)
     result = values.copy()
     result[finite] = debiased
     return result
