@@ -194,9 +194,9 @@ def downsample(points: Sequence[Point], most: int) -> list[Point]:
         low = index * len(inner) // buckets
         high = (index + 1) * len(inner) // buckets
         chunk = range(low, high)
-        least = min(chunk, key=lambda i: inner[i].value)
-        most_ = max(chunk, key=lambda i: inner[i].value)
-        kept.extend(inner[i] for i in sorted({least, most_}))
+        lowest = min(chunk, key=lambda i: inner[i].value)
+        highest = max(chunk, key=lambda i: inner[i].value)
+        kept.extend(inner[i] for i in sorted({lowest, highest}))
     kept.append(finite[-1])
     return kept
 

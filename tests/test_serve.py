@@ -20,7 +20,7 @@ from support.models import save_doubler, save_model
 from support.servers import running, start_serve
 
 from guildlite import http
-from guildlite.errors import GuildliteError
+from guildlite.errors import GuildliteError, UsageError
 from guildlite.http import RequestError
 from guildlite.serve.app import create_app
 from guildlite.serve.command import serve_run
@@ -492,13 +492,19 @@ def test_beyond_loopback_the_token_is_demanded_and_printed(serve: Any) -> None:
 
 
 def test_a_token_that_was_chosen_is_not_printed(serve: Any) -> None:
-    _, lines = serve(token="chosen-by-hand")
-    assert not [line for line in lines if "chosen-by-hand" in line]
-    environ = {**os.environ, "GL_TOKEN": "chosen-by-hand"}
+    _, lines = serve(token="chosen-by-hand-once")
+    assert not [line for line in lines if "chosen-by-hand-once" in line]
+    environ = {**os.environ, "GL_TOKEN": "chosen-by-hand-once"}
     pasted = subprocess.run(
         lines[4], shell=True, capture_output=True, text=True, timeout=60, env=environ, check=False
     )
     assert json.loads(pasted.stdout) == [{"prediction": [0, 0, 0]}]
+
+
+@pytest.mark.parametrize("token", ["", "short"])
+def test_a_short_token_is_refused_before_anything_is_loaded(run_dir: Path, token: str) -> None:
+    with pytest.raises(UsageError, match="too short"):
+        serve_run(run_dir, name="r", port=0, token=token, out=print)
 
 
 def test_a_port_in_use_is_found_before_the_model_is_loaded(run_dir: Path) -> None:

@@ -22,12 +22,14 @@ FAST = {"guildlite", "guildlite.cli", "guildlite.cli.main"}
 RUNS = FAST | {
     f"guildlite.{name}"
     for name in (
+        "cache",
         "cli.commands",
         "cli.context",
         "cli.group",
         "cli.output",
         "cli.runs",
         "cli.words",
+        "defaults",
         "errors",
         "execute",
         "execute.catchup",
@@ -37,12 +39,14 @@ RUNS = FAST | {
         "runs",
         "runs.compare",
         "runs.facts",
+        "runs.find",
         "runs.migrations",
         "runs.paths",
         "runs.reader",
         "runs.run",
         "runs.store",
         "series",
+        "wording",
     )
 }
 

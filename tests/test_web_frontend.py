@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from guildlite.web.numbers import format_number
+from guildlite.web.numbers import format_value
 from guildlite.web.scripts import Scripts
 
 FRONTEND = Path(__file__).parents[1] / "guildlite" / "web" / "frontend"
@@ -56,9 +56,9 @@ def test_types_are_right() -> None:
 @needs_node
 def test_numbers_read_as_the_pages_write_them(tmp_path: Path) -> None:
     values = [0.0, 1.0, -1.0, 0.5, 1 / 3, 12345.678, 999999.5, 1e-5, 1.5e-9, 123456789.0, 2.5e12]
-    values += [-v for v in values] + [math.pi * 10.0**power for power in range(-8, 12)]
+    values += [-v for v in values[1:]] + [math.pi * 10.0**power for power in range(-8, 12)]
     units = ["", "ratio", "bytes", "bytes/s", "W"]
-    cases = [[v, unit, format_number(v, unit)] for v in values for unit in units]
+    cases = [[v, unit, format_value(v, unit)] for v in values for unit in units]
     script = tmp_path / "numbers.ts"
     script.write_text(
         f"import {{ formatNumber }} from {json.dumps(str(FRONTEND / 'src/lib/numbers.ts'))};\n"

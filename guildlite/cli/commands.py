@@ -20,8 +20,8 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("launch", "Train a model in a new run"),
         "evaluate": ("launch", "Evaluate an existing run"),
         "run": ("launch", "Run any operation or script"),
-        "attach": ("launch", "Follow a run as if it had been started here"),
-        "stop": ("launch", "Stop a run"),
+        "attach": ("running", "Follow a run as if it had been started here"),
+        "stop": ("running", "Stop a run"),
     },
     "Look": {
         "runs": ("runs", "List runs, newest first"),

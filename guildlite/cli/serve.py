@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.option("--file", metavar="PATH", help="The model's file in the run, where it has several")
 @click.option("--trust", is_flag=True, help="Load models that may run code of their own")
 @click.option("--check", is_flag=True, help="Load it, predict once, say what it takes, and end")
-@click.option("--token", envvar="GL_TOKEN", metavar="TEXT", help="Demand this token")
+@click.option(
+    "--token", envvar="GL_TOKEN", metavar="TEXT", help="Demand this token (16+ characters)"
+)
 @click.pass_obj
 def serve(
     context: Context,

@@ -30,8 +30,9 @@ from guildlite.collect.rows import (
     recognise,
     split_records,
 )
+from guildlite.platform import open_regular
 from guildlite.series import Cursor, Point, Reading
-from guildlite.tfevents import FoundFile, Signature, open_regular
+from guildlite.tfevents import FoundFile, Signature
 
 KINDS = ("csv", "jsonl")
 _JSON_SUFFIXES = (".jsonl", ".ndjson")

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guildlite.runs.migrations import migrate
+from guildlite.runs.reader import BUCKET_POINTS
 from guildlite.series import MAX_STEP, MIN_STEP, Cursor, OutputLine, Point, PointColumns, Reading
 
-BUCKET_POINTS = 1024
 _OUTPUT = "output/"
-#: Kinds of source; those of files stand for what was also printed.
+#: Kinds of source: the logs, the script's own files, and those that stand for what it also printed.
 _OUTPUT_KIND = "output"
 _FILE_KINDS = ("tfevents", "csv", "jsonl")
+_EVENTS_KIND = "tfevents"
 
 
 class RunDb:
@@ -358,20 +359,30 @@ class _Staged:
         return key
 
     def is_in_file(self, printed: str) -> bool:
-        """Return whether a file brought the number that `output/NAME` stands for."""
+        """Return whether an event file brought the number that `output/NAME` stands for.
+
+        Or whether a file below `output/` brought that very key.
+        """
         name = printed[len(_OUTPUT) :].casefold()
-        return name in self._origins.spellings or name in self.new.spellings
+        spelt = name in self._origins.spellings or name in self.new.spellings
+        return spelt or self.is_file_key(printed)
 
     def is_file_key(self, name: str) -> bool:
         """Return whether the series of that key is known to come from a file."""
         return name in self._origins.files or name in self.new.files
+
+    def is_known(self, name: str, kind: str) -> bool:
+        """Return whether a file of that kind is known to have brought the series of that key."""
+        if kind == _EVENTS_KIND:
+            return name in self._origins.in_events or name in self.new.in_events
+        return self.is_file_key(name)
 
     def is_printed(self, name: str) -> bool:
         """Return whether the series of that key was caught in the output."""
         return name in (self._origins.printed | self.new.printed) - self.dropped
 
     def printed_twice(self) -> list[str]:
-        """Return the series caught in the output that a file has just brought too."""
+        """Return the series caught in the output that an event file has just brought too."""
         if not self.new.spellings:
             return []
         printed = (self._origins.printed | self.new.printed) - self.dropped
@@ -386,30 +397,35 @@ class _Staged:
 
 
 class _Origins:
-    """Which series were caught in the output, and how those of files might be printed.
+    """Which series were caught in the output, and how those of event files might be printed.
 
-    `output/NAME` is for numbers that are nowhere but in the output (contract, section 5). Which
-    came first must not matter: a printed series goes as soon as a file brings the same number.
+    `output/NAME` is for numbers that are in no event file. Which came first must not matter: a
+    printed series goes as soon as an event file brings the same number. Tables do not count: a
+    log that a script prints and a table it keeps may well differ.
     """
 
     def __init__(self) -> None:
         self.printed: set[str] = set()
         self.files: set[str] = set()
+        self.in_events: set[str] = set()
         self.spellings: set[str] = set()
 
     def add(self, key: str, kind: str) -> None:
         """Note that a source of `kind` brought points of `key`."""
         if kind in _FILE_KINDS:
             self.files.add(key)
+        if kind == _EVENTS_KIND:
+            self.in_events.add(key)
             name = key.casefold()
             self.spellings |= {name, name.replace("/", "_"), name.rpartition("/")[2]}
-        elif kind == _OUTPUT_KIND and key.startswith(_OUTPUT):
+        if kind == _OUTPUT_KIND and key.startswith(_OUTPUT):
             self.printed.add(key)
 
     def take(self, new: _Origins, dropped: set[str]) -> None:
         """Add what a committed transaction learnt."""
         self.printed = (self.printed - dropped) | new.printed
         self.files |= new.files
+        self.in_events |= new.in_events
         self.spellings |= new.spellings
 
 
@@ -435,7 +451,7 @@ def _is_wanted(connection: sqlite3.Connection, staged: _Staged, name: str, kind:
         if staged.is_in_file(name):
             return False
         staged.new.add(name, kind)
-    elif kind in _FILE_KINDS and not staged.is_file_key(name):
+    elif kind in _FILE_KINDS and not staged.is_known(name, kind):
         if staged.is_printed(name):
             _delete_series(connection, staged, name)
         staged.new.add(name, kind)

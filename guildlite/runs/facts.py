@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from guildlite.platform import sync_directory
+from guildlite.platform import open_regular, sync_directory
 
 #: A manifest with every flag at the kernel's limits stays below this; what is larger is not ours.
 MAX_FACT_BYTES = 32 * 1024 * 1024
@@ -61,8 +61,7 @@ def read_text(path: Path) -> str | None:
     """Return the text of a small file, or None when it cannot be read."""
     try:
         # Not a link or FIFO somebody left there: those could lead away or hang.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with open_regular(path) as file:
             return file.read(MAX_FACT_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError):
         return None

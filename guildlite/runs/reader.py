@@ -20,12 +20,21 @@ _SUMMARY = (
     "SELECT key, kind, count, first, last, min, max, mean, first_step, last_step, min_step,"
     " max_step, first_time, last_time, nan, infinite, segments FROM series_key"
 )
-#: Above this many points a chart is drawn from the buckets (1,024 points each).
+#: Points that one row of `bucket` summarises.
+BUCKET_POINTS = 1024
+#: Above this many points a chart is drawn from the buckets.
 _RAW_POINTS = 50_000
 #: Points of a bucket, as `RunDb` writes them.
 _BUCKET = 1024
 #: A stretch of so many points is read whole, in some 0.1 s.
 _STRETCH_POINTS = 200_000
+
+
+def chart_rows(summary: Summary) -> int:
+    """Return about how many rows of run.db `RunReader.chart` reads for a series."""
+    if summary.count <= _RAW_POINTS:
+        return summary.count
+    return 2 * summary.count // BUCKET_POINTS
 
 
 class StoredLine(NamedTuple):

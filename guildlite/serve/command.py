@@ -45,7 +45,8 @@ def serve_run(
     out: gets each line for people.
 
     Returns 0 after SIGTERM or a check, 130 after Ctrl-C. Raises GuildliteError with a message for
-    people when there is no model, several, a broken one, or the port is taken.
+    people when there is no model, several, a broken one, the token is too short, or the port is
+    taken.
     """
     # Everything heavy is imported once it is clear that there is something to serve.
     model = find_model(run_dir, name=name, file=file)
@@ -54,10 +55,9 @@ def serve_run(
     from guildlite.http import LOOPBACK, HttpServer, Tokens, base_url, exit_status, listen
     from guildlite.serve.app import create_app
 
-    sock = listen(host, port)
-    with sock:
+    tokens = None if token is None and host in LOOPBACK else Tokens(token)
+    with listen(host, port) as sock:
         engine, example = _load(model, run_dir, name, out)
-        tokens = Tokens(token) if token or host not in LOOPBACK else None
         app = create_app(
             engine,
             title=name,
@@ -69,7 +69,7 @@ def serve_run(
         server = HttpServer(app, sock)
         url = base_url(host, server.port)
         # A token that somebody chose is theirs to know and need not stand in a scrollback.
-        secret = "$GL_TOKEN" if token else tokens.secret if tokens else None
+        secret = "$GL_TOKEN" if token is not None else tokens.secret if tokens else None
 
         def announce() -> None:
             page = f"{url}/?token={tokens.issue_code()}" if tokens else url

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
+from guildlite.runs.reader import chart_rows
 from guildlite.series import SYSTEM_KEY, Summary, is_system_key
 from guildlite.web.charts import SLOTS, Line
 from guildlite.web.numbers import unit_of
@@ -22,8 +23,6 @@ from guildlite.web.workspace import natural
 CARDS_PER_PAGE = 60
 #: Rows of run.db read for one page, at 2 to 3 microseconds each.
 ROWS_PER_PAGE = 400_000
-# Up to here RunReader.chart reads every point, beyond it the buckets.
-_UNBUCKETED = 50_000
 #: Lines on one card: more would look like others.
 MOST_LINES = SLOTS
 #: Up to this many points a line is read whole, with its gaps; beyond, run.db gives the extremes.
@@ -136,18 +135,13 @@ def paged(plans: Sequence[Plan]) -> list[list[Plan]]:
     pages: list[list[Plan]] = [[]]
     rows = 0
     for plan in plans:
-        cost = sum(rows_read(summary) for summary in plan.series)
+        cost = sum(chart_rows(summary) for summary in plan.series)
         if pages[-1] and (len(pages[-1]) >= CARDS_PER_PAGE or rows + cost > ROWS_PER_PAGE):
             pages.append([])
             rows = 0
         pages[-1].append(plan)
         rows += cost
     return pages
-
-
-def rows_read(summary: Summary) -> int:
-    """Return about how many rows of run.db it takes to draw a series."""
-    return summary.count if summary.count <= _UNBUCKETED else 2 * summary.count // 1024
 
 
 def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | None]:

@@ -9,17 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guildlite.errors import UsageError
 from guildlite.platform import ProcessIdentity
 from guildlite.web.state import Running, find_running, forget_running, write_running
 
 if TYPE_CHECKING:
-    from guildlite.http import Tokens
     from guildlite.web.workspace import Settle
 
 #: Environment variable with the secret scripts use; without it each start makes its own.
 TOKEN_VARIABLE = "GL_TOKEN"
-MIN_TOKEN = 16
 
 
 def serve_viewer(
@@ -61,11 +58,11 @@ def serve_viewer(
             _open_browser(f"{running.url}/?token={running.request_code() or ''}")
         return 0
 
-    from guildlite.http import HttpServer, base_url, exit_status, listen
+    from guildlite.http import HttpServer, Tokens, base_url, exit_status, listen
     from guildlite.web.app import create_app
 
     with listen(host, port) as sock:
-        tokens = _tokens()
+        tokens = Tokens(os.environ.get(TOKEN_VARIABLE))
         settle = None if read_only else _settle()
         app = create_app(directory, project, bind_host=host, tokens=tokens, settle=settle)
         server = HttpServer(app, sock, grace_s=2)
@@ -86,18 +83,6 @@ def serve_viewer(
         finally:
             forget_running(directory)
     return exit_status(ended_by)
-
-
-def _tokens() -> Tokens:
-    from guildlite.http import Tokens
-
-    given = os.environ.get(TOKEN_VARIABLE)
-    if given is not None and (len(given) < MIN_TOKEN or not given.isascii()):
-        raise UsageError(
-            f"`{TOKEN_VARIABLE}` is too short to keep others out",
-            hint=f"give {MIN_TOKEN} or more letters and digits, or unset it",
-        )
-    return Tokens(given)
 
 
 def _settle() -> Settle:

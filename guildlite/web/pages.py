@@ -18,9 +18,11 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from guildlite import wording
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.web import ansi, cards, charts, files, numbers, rundata
@@ -71,6 +73,7 @@ class Pages:
             "/": self.home,
             "/runs": self.runs,
             "/runs/latest": self.latest,
+            "/runs/latest/files/{path:path}": self.latest,
             "/runs/latest/{section}": self.latest,
             "/compare": self.compare,
             "/runs/{run_id}": self.overview,
@@ -90,9 +93,12 @@ class Pages:
         return RedirectResponse("/runs", status_code=303)
 
     def latest(self, request: Request) -> Response:
-        newest = run_url(self.workspace.latest().id)
-        section = request.path_params.get("section")
-        return RedirectResponse(f"{newest}/{quote(section)}" if section else newest, 303)
+        section = request.path_params.get("section", "")
+        if section not in (name for name, _ in SECTIONS):
+            raise HTTPException(404)
+        rest = quote(request.scope["path"].removeprefix("/runs/latest"))
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(run_url(self.workspace.latest().id) + rest + query, 303)
 
     def runs(self, request: Request) -> Response:
         query = request.query_params
@@ -308,13 +314,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=numbers.format_number,
-        count=numbers.format_count,
-        bytes=numbers.format_bytes,
-        duration=numbers.format_duration,
-        moment=numbers.format_moment,
+        number=numbers.format_value,
         clock=numbers.format_clock,
-        iso=numbers.iso_moment,
+        count=wording.format_count,
+        bytes=wording.format_size,
+        duration=wording.format_duration,
+        moment=wording.format_moment,
+        iso=wording.iso_utc,
         listed=rundata.listed,
         ansi=_line,
         message=_message,
@@ -341,7 +347,7 @@ def _environment() -> Environment:
 def _finalize(value: object) -> object:
     """Make controls and invisible characters of every text visible, in one place for all pages."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return ansi.visible(value)
+        return ansi.shown(value)
     return "" if value is None else value
 
 
@@ -355,7 +361,7 @@ def _line(text: str) -> Markup:
 
 def _message(text: str) -> Markup:
     """Return a message for people as HTML: names between backticks as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(ansi.visible(text))))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(ansi.shown(text))))
 
 
 def _markup(function: Callable[..., str]) -> Callable[..., Markup]:

@@ -9,12 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from guildlite import defaults
 from guildlite.errors import RunNotFound
 from guildlite.project import Metric, Project, View
 from guildlite.runs import Run, RunStore
-
-#: Where runs are without a project file.
-DEFAULT_RUNS = "runs"
 
 Settle = Callable[[Sequence[Run]], object]
 
@@ -30,7 +28,7 @@ class Workspace:
     ) -> None:
         self.directory = directory
         self.project = project
-        self.root = project.runs_root if project else directory / DEFAULT_RUNS
+        self.root = project.runs_root if project else directory / defaults.RUNS_DIR
         self.store = RunStore(self.root)
         self._settle = settle
 
@@ -41,7 +39,7 @@ class Workspace:
     @property
     def interval_s(self) -> int:
         """Seconds between looks at something that is running."""
-        return max(2, round(self.project.interval)) if self.project else 5
+        return max(2, round(self.project.interval)) if self.project else defaults.INTERVAL_S
 
     @property
     def view(self) -> View:
@@ -92,15 +90,6 @@ class Workspace:
 def is_live(run: Run) -> bool:
     """Say whether more may come from this run, from its own or a later operation."""
     return run.error is None and run.busy()
-
-
-def matches(run: Run, query: str) -> bool:
-    """Say whether name, label or model of a run has every word of `query`, in whatever case."""
-    words = query.casefold().split()
-    if not words:
-        return True
-    text = "\n".join((run.id, run.label, run.model)).casefold()
-    return all(word in text for word in words)
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

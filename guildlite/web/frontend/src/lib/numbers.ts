@@ -26,10 +26,7 @@ export function formatNumber(value: number, unit: Unit = ""): string {
   }
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e9) return signed(value.toLocaleString("en-US"));
-  if (size >= 1e3 && size < 1e9) {
-    const digits = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
-    return signed(value.toLocaleString("en-US", digits));
-  }
+  if (size >= 1e3 && size < 1e9) return signed(value.toLocaleString("en-US", { maximumFractionDigits: 0 }));
   return signed(significant(value, 4));
 }
 
@@ -45,7 +42,7 @@ function significant(value: number, digits: number): string {
 }
 
 function signed(text: string): string {
-  return text.startsWith("-") ? MINUS + text.slice(1) : text;
+  return text.includes("e-") ? text : text.replaceAll("-", MINUS);
 }
 
 /** Labels for ticks, alike in unit and with as many decimals as tell them apart. */
