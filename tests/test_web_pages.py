@@ -300,12 +300,12 @@ def test_the_api_says_null_for_what_is_not_finite(client: httpx.Client, good: Ru
     answer = client.get("/api/v1/series", params={"run": good.id, "tag": "odd", "px": 100})
     (odd,) = answer.json()["series"]
     assert (odd["x"], odd["y"]) == ([0, 3], [1.0, 4.0])
-    assert odd["non_finite"] == [[1, "nan"], [2, "inf"]]
+    assert [each[:2] for each in odd["non_finite"]] == [[1, "nan"], [2, "inf"]]
     assert (odd["n"], odd["min"], odd["max"], odd["last"]) == (4, 1.0, 4.0, 4.0)
     assert odd["sampled"] is False
     both = client.get(f"/api/v1/series?run={good.id},{good.id}&tag=train/loss").json()["series"]
     assert [each["y"] for each in both] == [[2.0, 1.0, 0.5]]
-    assert client.get(f"/api/v1/series?run={good.id}&tag=none").json() == {"series": []}
+    assert client.get(f"/api/v1/series?run={good.id}&tag=none").json()["series"] == []
     assert client.get("/api/v1/series?run=none&tag=x").status_code == 404
     assert client.get(f"/api/v1/series?run={good.id}&tag=x&px=1").status_code == 422
 
@@ -349,7 +349,8 @@ def test_hostile_text_stays_text(client: httpx.Client, place: Path, section: str
         client.get(f"/runs/{run.id}/scalars", params={"tags": HOSTILE + "["}).text,
         client.get(f"/runs/{run.id}/output", params={"q": HOSTILE, "op": HOSTILE}).text,
     ):
-        assert "<script" not in page
+        own = r'<script type="module" src="/static/dist/[\w-]+\.js"></script>'
+        assert "<script" not in re.sub(own, "", page)
         assert "<img src=x" not in page
         assert "\u202e" not in page
         assert "\x1b" not in page

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from guildlite.errors import RunUnreadable
 from guildlite.runs.migrations import check_version
-from guildlite.series import MAX_STEP, MIN_STEP, Point, Summary, downsample
+from guildlite.series import MAX_STEP, MIN_STEP, Point, PointColumns, Summary, downsample
 
 if TYPE_CHECKING:
     from guildlite.runs.media import (
@@ -53,6 +53,8 @@ _MEDIA_SINCE = 2
 BUCKET_POINTS = 1024
 #: Above this many points a chart is drawn from the buckets.
 _RAW_POINTS = 50_000
+#: A stretch of so many points is read whole, in some 0.1 s.
+_STRETCH_POINTS = 200_000
 
 
 def chart_rows(summary: Summary) -> int:
@@ -110,6 +112,72 @@ class RunReader:
         )
         return [Point(step, at, nan if value is None else value) for step, at, value in rows]
 
+    def series_from(self, key: str, seq: int) -> list[Point]:
+        """Return the points of a series from number `seq` on, in the order written."""
+        return self._points("seq >= ?", key, seq)
+
+    def columns_from(self, key: str, seq: int) -> PointColumns:
+        """Return what `series_from` does as three lists: a third of its time for many points."""
+        nan = float("nan")
+        rows = list(
+            self._rows(
+                "SELECT step, time, value FROM series"
+                " WHERE key_id = (SELECT id FROM series_key WHERE key = ?) AND seq >= ?"
+                " ORDER BY seq",
+                key,
+                seq,
+            )
+        )
+        values = [nan if value is None else value for _, _, value in rows]
+        return PointColumns([row[0] for row in rows], [row[1] for row in rows], values)
+
+    def stretch(
+        self, key: str, low: float, high: float, most: int, *, by_time: bool = False
+    ) -> list[Point]:
+        """Return the points between two steps, or two times in ms, with one more at each side.
+
+        At most about `most`, spikes kept, as `chart` does. Found by way of the buckets, so the cost
+        is that of the stretch.
+        """
+        first, last = ("first_time", "last_time") if by_time else ("first_step", "last_step")
+        summary = self.summary(key)
+        if summary is None:
+            return []
+        # Where training was resumed, ends of a bucket say nothing of the steps inside.
+        where = f" AND {last} >= ? AND {first} <= ?" if summary.segments == 1 else ""
+        start, end = next(
+            self._rows(
+                "SELECT min(bucket), max(bucket) FROM bucket"
+                f" WHERE key_id = (SELECT id FROM series_key WHERE key = ?){where}",
+                key,
+                *((low, high) if where else ()),
+            )
+        )
+        if start is None:
+            return []
+        # One bucket more at each side: its last point is where the line comes from.
+        start, end = start - 1, end + 1
+        if (end - start) * BUCKET_POINTS <= max(_STRETCH_POINTS, most):
+            points = self._points(
+                "seq BETWEEN ? AND ?", key, start * BUCKET_POINTS, (end + 1) * BUCKET_POINTS - 1
+            )
+        else:
+            points = self._bucket_points(summary, start, end)
+        places = [point.time if by_time else point.step for point in points]
+        inside = [place is not None and low <= place <= high for place in places]
+        kept = [point for at, point in enumerate(points) if any(inside[max(0, at - 1) : at + 2])]
+        return kept if len(kept) <= most else downsample(kept, most)
+
+    def _points(self, where: str, key: str, *values: object) -> list[Point]:
+        nan = float("nan")
+        rows = self._rows(
+            "SELECT step, time, value FROM series"
+            f" WHERE key_id = (SELECT id FROM series_key WHERE key = ?) AND {where} ORDER BY seq",
+            key,
+            *values,
+        )
+        return [Point(step, at, nan if value is None else value) for step, at, value in rows]
+
     def chart(self, key: str, most: int) -> list[Point]:
         """Return at most about `most` points that draw the same line, spikes and ends kept.
 
@@ -123,15 +191,18 @@ class RunReader:
         points = self.series(key)
         return points if len(points) <= most else downsample(points, most)
 
-    def _bucket_points(self, summary: Summary) -> list[Point]:
-        """Return each bucket's extremes, and the two ends of the series."""
+    def _bucket_points(self, summary: Summary, start: int = -1, end: int = 2**62) -> list[Point]:
+        """Return the extremes of buckets `start` to `end`, and the two ends of the series."""
         points: list[Point] = []
         if summary.first is not None and summary.first_step is not None:
             points.append(Point(summary.first_step, summary.first_time, summary.first))
         for least, least_step, most, most_step, at in self._rows(
             "SELECT min, min_step, max, max_step, first_time FROM bucket"
-            " WHERE key_id = (SELECT id FROM series_key WHERE key = ?) ORDER BY bucket",
+            " WHERE key_id = (SELECT id FROM series_key WHERE key = ?)"
+            " AND bucket BETWEEN ? AND ? ORDER BY bucket",
             summary.key,
+            start,
+            end,
         ):
             pair = [Point(least_step, at, least), Point(most_step, at, most)]
             points.extend(sorted(point for point in pair if point.value is not None))

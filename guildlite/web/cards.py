@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
@@ -51,15 +52,27 @@ class Plan:
     left_out: int = 0
 
 
+class Source(NamedTuple):
+    """Where a line's points come from, and its colour and dashes."""
+
+    run: str
+    tag: str
+    slot: int
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One chart. `thinned` says that not every point was read, NaN points among the others."""
+    """One chart; `sources` are its lines' own, in the same order.
+
+    `thinned` says that not every point was read, NaN points among the others.
+    """
 
     title: str
     unit: str
     in_seconds: bool
     series: list[Summary]
     lines: list[Line]
+    sources: list[Source]
     thinned: bool
     left_out: int
 
@@ -84,7 +97,13 @@ class Cards:
 
 
 def read_cards(
-    reader: RunReader, charts: Iterable[Chart], *, system: bool, tags: str = "", page: int = 1
+    run_id: str,
+    reader: RunReader,
+    charts: Iterable[Chart],
+    *,
+    system: bool,
+    tags: str = "",
+    page: int = 1,
 ) -> Cards:
     """Return one page of a run's cards: the script's own series, or those we measured.
 
@@ -98,7 +117,7 @@ def read_cards(
     page = min(max(1, page), len(pages))
     groups: dict[str, list[Card]] = {}
     for plan in pages[page - 1]:
-        groups.setdefault(plan.group, []).append(_read_card(reader, plan, system))
+        groups.setdefault(plan.group, []).append(_read_card(run_id, reader, plan, system))
     return Cards(
         groups=list(groups.items()),
         tags=tags,
@@ -186,7 +205,7 @@ def _plan(group: str, title: str, series: list[Summary]) -> Plan:
     return Plan(group, title, series[:MOST_LINES], max(0, len(series) - MOST_LINES))
 
 
-def _read_card(reader: RunReader, plan: Plan, system: bool) -> Card:
+def _read_card(run_id: str, reader: RunReader, plan: Plan, system: bool) -> Card:
     lines = [
         Line(summary.key, reader.chart(summary.key, WHOLE_POINTS), slot)
         for slot, summary in enumerate(plan.series)
@@ -197,6 +216,7 @@ def _read_card(reader: RunReader, plan: Plan, system: bool) -> Card:
         in_seconds=system,
         series=plan.series,
         lines=lines,
+        sources=[Source(run_id, line.name, line.slot) for line in lines],
         thinned=any(summary.count > WHOLE_POINTS for summary in plan.series),
         left_out=plan.left_out,
     )

@@ -6,6 +6,7 @@ load it again every few seconds (`live=0` pauses that), and stops when the run h
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -25,7 +26,9 @@ from guildlite import wording
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.web import ansi, cards, charts, files, numbers, rundata
+from guildlite.web.comparison import MOST_RUNS, read_comparison
 from guildlite.web.listing import Listing, RunRow
+from guildlite.web.scripts import Scripts
 from guildlite.web.workspace import Workspace, is_live
 
 SECTIONS = (
@@ -36,6 +39,11 @@ SECTIONS = (
     ("files", "Files"),
     ("source", "Source"),
 )
+#: Seconds between two looks of a page's script at a page of text.
+FOLLOW_S = 1
+#: The same for a table in which nothing is running, while looking costs next to nothing.
+QUIET_FOLLOW_S = 3
+FEW_RUNS = 500
 #: Runs in the list that leads from one run's page to another's.
 _MOST_PICKED = 12
 #: Characters of one line of output; the log file has all of it.
@@ -67,6 +75,7 @@ class Pages:
             "/runs/latest": self.latest,
             "/runs/latest/files/{path:path}": self.latest,
             "/runs/latest/{section}": self.latest,
+            "/compare": self.compare,
             "/runs/{run_id}": self.overview,
             "/runs/{run_id}/scalars": self.scalars,
             "/runs/{run_id}/system": self.system,
@@ -98,8 +107,28 @@ class Pages:
             query.get("sort", ""),
             _number(query.get("page")) or 1,
         )
-        # Someone who filters may be typing: their page stays as it is.
-        return self._render(request, "runs.html", live=table.live and not table.query, table=table)
+        # Someone who filters may be typing: without a script their page stays as it is.
+        live = table.live and not table.query
+        few = QUIET_FOLLOW_S if table.total <= FEW_RUNS else None
+        follow_s = FOLLOW_S if table.live else few
+        return self._render(request, "runs.html", live=live, follow_s=follow_s, table=table)
+
+    def compare(self, request: Request) -> Response:
+        query = request.query_params
+        # A form of check boxes sends `run` several times, a short link has commas.
+        ids = [each for word in query.getlist("run") for each in word.split(",") if each]
+        if not ids:
+            return self._render(request, "compare.html", comparison=None)
+        found = read_comparison(
+            self.workspace,
+            self.listing,
+            ids,
+            tags=query.get("tags", "").strip(),
+            page=_number(query.get("page")) or 1,
+        )
+        return self._render(
+            request, "compare.html", live=found.live and not found.cards.tags, comparison=found
+        )
 
     # One run
 
@@ -119,6 +148,7 @@ class Pages:
         try:
             with here.run.read() as reader:
                 page = cards.read_cards(
+                    here.run.id,
                     reader,
                     self.workspace.view.charts,
                     system=section == "system",
@@ -205,6 +235,7 @@ class Pages:
             template,
             status=status,
             live=here.row.live and not filtered,
+            follow_s=FOLLOW_S if here.row.live else None,
             here=here,
             row=here.row,
             section=section,
@@ -220,8 +251,12 @@ class Pages:
         *,
         status: int = 200,
         live: bool = False,
+        follow_s: int | None = None,
         **values: object,
     ) -> Response:
+        """Render a page. `live` says that a browser is to load it again, `follow_s` how often a
+        script is to look for what is new, which disturbs nobody.
+        """
         paused = request.query_params.get("live") == "0"
 
         def url(**changes: object) -> str:
@@ -237,6 +272,7 @@ class Pages:
             live=live,
             paused=paused,
             refresh_s=self.workspace.interval_s if live and not paused else None,
+            follow_s=None if paused else follow_s,
             url=url,
             **values,
         )
@@ -252,6 +288,17 @@ def run_url(run_id: str) -> str:
 def file_url(run_id: str, path: str) -> str:
     """Return the address of a run's file."""
     return f"{run_url(run_id)}/files/{quote(os.fsencode(path))}"
+
+
+def series_url(source: cards.Source) -> str:
+    """Return the address of every point of a series, as JSON."""
+    query = urlencode({"run": source.run, "tag": source.tag, "px": 20_000})
+    return f"/api/v1/series?{query}"
+
+
+def _lines_json(sources: list[cards.Source]) -> str:
+    """Return a card's lines for its script; not Markup, so the template escapes it."""
+    return json.dumps([source._asdict() for source in sources])
 
 
 def _number(text: str | None) -> int | None:
@@ -277,8 +324,12 @@ def _environment() -> Environment:
         listed=rundata.listed,
         ansi=_line,
         message=_message,
+        lines_json=_lines_json,
     )
     environment.globals.update(
+        scripts=Scripts(),
+        series_url=series_url,
+        most_compared=MOST_RUNS,
         run_url=run_url,
         file_url=file_url,
         lines_per_page=rundata.LINES_PER_PAGE,

@@ -55,6 +55,11 @@ class Workspace:
     def metrics(self) -> dict[str, Metric]:
         return self.project.metrics if self.project else {}
 
+    def goal_of(self, key: str) -> str | None:
+        """Return `min` or `max` for a metric of the project that has a goal, else None."""
+        metric = self.metrics.get(key)
+        return metric.goal if metric else None
+
     def format_of(self, key: str) -> str | None:
         """Return the project's number format of a series."""
         metric = self.metrics.get(key)
