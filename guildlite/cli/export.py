@@ -13,7 +13,7 @@ from guildlite.cli.words import command
 from guildlite.wording import format_count
 
 if TYPE_CHECKING:
-    from guildlite.transfer.exports import Exported
+    from guildlite.transfer.stored import Exported
 
 #: Of `transfer.exports.FORMS`, not imported to print the help.
 _FORMS = ("tensorboard", "csv", "jsonl")

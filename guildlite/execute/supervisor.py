@@ -146,6 +146,8 @@ class Supervisor:
             training = started.get("training")
             pid = training.get("pid") if isinstance(training, dict) else None
             self.training = pid if isinstance(pid, int) else None
+            if not started and not self.record.paths.exit.exists():
+                self._write_exit(125 << 8, error="the waiter died before it could start the script")
         if self.waiter < 0 and self.training is not None:
             self._wait_in_its_place(self.training)
         self._reap_orphans()
@@ -171,11 +173,13 @@ class Supervisor:
         if status is not None:
             self.training = None
             if status != _NOT_OURS:
-                paths = self.record.paths
-                self._quietly(
-                    write_fact, paths.exit, exit_record(paths, status, self.started, "supervisor")
-                )
+                self._write_exit(status)
             poke(self.poke)
+
+    def _write_exit(self, status: int, **more: str) -> None:
+        paths = self.record.paths
+        record = exit_record(paths, status, self.started, "supervisor")
+        self._quietly(write_fact, paths.exit, {**record, **more})
 
     def _end_with_run(self) -> None:
         """Stop a looping evaluation some seconds after the training it looks at has ended."""

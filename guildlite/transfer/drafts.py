@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -38,7 +38,11 @@ DRAFT = ".import-"
 #: Readings of one commit, as `collect.follow` takes them.
 _BATCH = 4
 #: Threads that wait for the disk while the next runs are read.
-_SYNCING = 4
+_SYNCING = 2
+#: Drafts brought to the disk together: so many are worth waiting for what others write there.
+_SYNCED_AT_ONCE = 50
+#: Seconds after which drafts no longer wait for more of them.
+_HELD_S = 1.0
 #: The end of the year 9999, where calendars end.
 _LAST_SECOND = 253_402_300_800
 
@@ -249,6 +253,8 @@ class Publisher:
         self._root = root
         self._threads = ThreadPoolExecutor(_SYNCING, "publish")
         self._pending: list[Future[None]] = []
+        self._batch: list[Draft] = []
+        self._submitted = time.monotonic()
         self._taken: set[Path] = set()
 
     def reserve(self, moment: float, label: str) -> Path:
@@ -264,29 +270,62 @@ class Publisher:
             number += 1
 
     def publish(self, draft: Draft) -> None:
-        """Let the draft appear as soon as it is on the disk."""
-        self._pending.append(self._threads.submit(_publish, draft.path, draft.final))
+        """Let the draft appear as soon as it is on the disk, with others if they come fast."""
+        self._batch.append(draft)
+        if len(self._batch) == _SYNCED_AT_ONCE or time.monotonic() > self._submitted + _HELD_S:
+            self._submit()
+
+    def _submit(self) -> None:
+        batch, self._batch = self._batch, []
+        self._submitted = time.monotonic()
+        self._pending.append(self._threads.submit(_publish, self._root, batch))
 
     def __enter__(self) -> Publisher:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._submit()
         self._threads.shutdown(wait=True)
         sync_directory(self._root)
         for each in self._pending:
             each.result()
 
 
-def _publish(draft: Path, final: Path) -> None:
+def _publish(root: Path, drafts: Sequence[Draft]) -> None:
     try:
-        for folder, _, names in os.walk(draft, topdown=False):
-            for name in names:
-                _sync(os.path.join(folder, name))
-            sync_directory(Path(folder))
-        os.rename(draft, final)
+        if len(drafts) < _SYNCED_AT_ONCE or not _sync_file_system(root):
+            for draft in drafts:
+                _sync_tree(draft.path)
+        for draft in drafts:
+            os.rename(draft.path, draft.final)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        for draft in drafts:
+            shutil.rmtree(draft.path, ignore_errors=True)
         raise
+
+
+def _sync_file_system(path: Path) -> bool:
+    """Have everything on the file system of `path` on its disk; False where that cannot be had.
+
+    One call instead of eight for each draft: files one by one were a sixth of the CPU time of a
+    thousand small imports.
+    """
+    import ctypes
+
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return bool(ctypes.CDLL(None).syncfs(descriptor) == 0)
+    except (OSError, AttributeError):  # not Linux
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(path: Path) -> None:
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            _sync(os.path.join(folder, name))
+        sync_directory(Path(folder))
 
 
 def _sync(path: str) -> None:

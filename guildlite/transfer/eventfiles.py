@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from guildlite.flags import parse_scalar
 from guildlite.runs import Run, Status
@@ -21,10 +21,7 @@ from guildlite.runs.media import FileRow, MediaItem
 from guildlite.runs.storable import number
 from guildlite.tfevents import ContentLost
 from guildlite.tfevents.writer import EventWriter, are_floats, overflow_floats
-from guildlite.transfer.stored import EVENTS, StoredRun
-
-if TYPE_CHECKING:
-    from guildlite.transfer.exports import Exported
+from guildlite.transfer.stored import EVENTS, Exported, StoredRun
 
 #: Behind the moment in a file's name, where writers put their host.
 _HOST = "guildlite"

@@ -11,34 +11,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from guildlite.errors import GuildliteError, UsageError
 from guildlite.runs import Run
 from guildlite.runs.paths import OWN_DIR
-from guildlite.transfer.stored import StoredRun
+from guildlite.transfer.stored import Exported, StoredRun
 
 #: What a run can be exported as.
 FORMS = ("tensorboard", "csv", "jsonl")
-
-
-@dataclass(slots=True)
-class Exported:
-    """What was written of one run.
-
-    `media` counts values that are no scalars. `lost` are sentences about values whose event file
-    does not hold them any more, `left_out` maps kinds to the number of values that this form has no
-    place for.
-    """
-
-    run: str
-    path: Path
-    series: int = 0
-    points: int = 0
-    media: int = 0
-    lost: list[str] = field(default_factory=list)
-    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def export_runs(

@@ -7,6 +7,8 @@ a block of points, however long a series is.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from guildlite.errors import RunUnreadable
@@ -37,6 +39,24 @@ class Origin(NamedTuple):
     def directory(self) -> str:
         """The sub-directory of the run that the file lies in; empty for the run itself."""
         return self.path.rpartition("/")[0]
+
+
+@dataclass(slots=True)
+class Exported:
+    """What was written of one run.
+
+    `media` counts values that are no scalars. `lost` are sentences about values whose event file
+    does not hold them any more, `left_out` maps kinds to the number of values that this form has no
+    place for.
+    """
+
+    run: str
+    path: Path
+    series: int = 0
+    points: int = 0
+    media: int = 0
+    lost: list[str] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 class StoredRun(RunReader):

@@ -15,15 +15,12 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from guildlite.runs.media import MediaItem, MediaSeries
 from guildlite.tfevents import BadContent, ContentLost
 from guildlite.tfevents.contents import Audio, Content, Histogram, Images, PrCurve, Text
-from guildlite.transfer.stored import StoredRun
-
-if TYPE_CHECKING:
-    from guildlite.transfer.exports import Exported
+from guildlite.transfer.stored import Exported, StoredRun
 
 Cell = str | int | float | bool | None
 Row = Sequence[Cell]
