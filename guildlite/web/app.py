@@ -11,6 +11,8 @@ from guildlite.http import Guard, Tokens, install_error_handlers, install_static
 from guildlite.project import Project
 from guildlite.web.api import make_router
 from guildlite.web.listing import Listing
+from guildlite.web.mediaapi import make_media_router
+from guildlite.web.mediacache import ContentCache
 from guildlite.web.pages import Pages
 from guildlite.web.workspace import Settle, Workspace
 
@@ -32,7 +34,8 @@ def create_app(
     """
     workspace = Workspace(directory, project, name=name, settle=settle)
     listing = Listing(workspace)
-    pages = Pages(workspace, listing)
+    contents = ContentCache()
+    pages = Pages(workspace, listing, contents)
     app = FastAPI(
         title="guildlite viewer",
         version=guildlite.__version__,
@@ -43,6 +46,7 @@ def create_app(
     )
     install_error_handlers(app, page=pages.error)
     app.include_router(make_router(workspace, listing, tokens))
+    app.include_router(make_media_router(workspace, contents))
     pages.install(app)
     install_static(app, "guildlite.web")
     return Guard(

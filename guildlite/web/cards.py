@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
@@ -40,6 +40,14 @@ _TOGETHER = (
     Chart("GPU memory", r"gpu\d*/mem/util"),
 )
 _FAMILIES = {"op": "Process tree", "sys": "This machine", "gpu": "GPU"}
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+_Series = TypeVar("_Series", bound=_Keyed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +152,7 @@ def paged(plans: Sequence[Plan]) -> list[list[Plan]]:
     return pages
 
 
-def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | None]:
+def filter_keys(series: list[_Series], tags: str) -> tuple[list[_Series], str | None]:
     """Return the series with a match of the regex in their key, and what is wrong with it."""
     if not tags:
         return series, None

@@ -25,15 +25,19 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from guildlite import wording
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
-from guildlite.web import ansi, cards, charts, files, numbers, rundata
+from guildlite.web import ansi, cards, charts, files, media, numbers, rundata
 from guildlite.web.comparison import MOST_RUNS, read_comparison
 from guildlite.web.listing import Listing, RunRow
+from guildlite.web.mediacache import ContentCache
+from guildlite.web.mediacompare import read_images
+from guildlite.web.mediawords import KINDS, LOOKS, ZOOMS, Words
 from guildlite.web.scripts import Scripts
 from guildlite.web.workspace import Workspace, is_live
 
 SECTIONS = (
     ("", "Overview"),
     ("scalars", "Metrics"),
+    ("media", "Media"),
     ("system", "System"),
     ("output", "Output"),
     ("files", "Files"),
@@ -62,9 +66,10 @@ class _Here:
 class Pages:
     """Renders the pages of one workspace; handlers run in worker threads and share nothing else."""
 
-    def __init__(self, workspace: Workspace, listing: Listing) -> None:
+    def __init__(self, workspace: Workspace, listing: Listing, contents: ContentCache) -> None:
         self.workspace = workspace
         self.listing = listing
+        self.contents = contents
         self._templates = _environment()
 
     def install(self, app: Starlette) -> None:
@@ -78,6 +83,7 @@ class Pages:
             "/compare": self.compare,
             "/runs/{run_id}": self.overview,
             "/runs/{run_id}/scalars": self.scalars,
+            "/runs/{run_id}/media": self.media,
             "/runs/{run_id}/system": self.system,
             "/runs/{run_id}/output": self.output,
             "/runs/{run_id}/files": self.files,
@@ -126,8 +132,13 @@ class Pages:
             tags=query.get("tags", "").strip(),
             page=_number(query.get("page")) or 1,
         )
+        words = Words.for_images(query)
         return self._render(
-            request, "compare.html", live=found.live and not found.cards.tags, comparison=found
+            request,
+            "compare.html",
+            live=found.live and not (found.cards.tags or words.step is not None),
+            comparison=found,
+            images=read_images(self.workspace, ids, words, self.contents),
         )
 
     # One run
@@ -159,6 +170,21 @@ class Pages:
             return self._trouble(request, section, here, error)
         return self._run_page(
             request, "scalars.html", section, here, filtered=bool(page.tags), cards=page
+        )
+
+    def media(self, request: Request) -> Response:
+        here = self._here(request)
+        query = request.query_params
+        try:
+            with here.run.read() as reader:
+                if "go" in query:
+                    return RedirectResponse(media.picked_url(reader, request.url.path, query), 303)
+                words = Words.parse(query)
+                page = media.read_media(here.run, reader, words, self.contents)
+        except RunUnreadable as error:
+            return self._trouble(request, "media", here, error)
+        return self._run_page(
+            request, "media.html", "media", here, filtered=page.chosen, found=page
         )
 
     def output(self, request: Request) -> Response:
@@ -258,11 +284,14 @@ class Pages:
         script is to look for what is new, which disturbs nobody.
         """
         paused = request.query_params.get("live") == "0"
+        # A word may come several times, as `run` does.
+        given = request.query_params.multi_items()
 
         def url(**changes: object) -> str:
             """Return this page's address with some of its words changed; None removes one."""
-            words = {**request.query_params, **changes}
-            query = urlencode({name: value for name, value in words.items() if value is not None})
+            kept = [(name, value) for name, value in given if name not in changes]
+            made = [(name, value) for name, value in changes.items() if value is not None]
+            query = urlencode([*kept, *made])
             path = quote(request.scope["path"])
             return f"{path}?{query}" if query else path
 
@@ -301,6 +330,10 @@ def _lines_json(sources: list[cards.Source]) -> str:
     return json.dumps([source._asdict() for source in sources])
 
 
+def _from_ms(at_ms: int | None) -> float | None:
+    return None if at_ms is None else at_ms / 1000
+
+
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 10 else None
 
@@ -324,6 +357,7 @@ def _environment() -> Environment:
         listed=rundata.listed,
         ansi=_line,
         message=_message,
+        ms=_from_ms,
         lines_json=_lines_json,
     )
     environment.globals.update(
@@ -336,6 +370,10 @@ def _environment() -> Environment:
         is_image=files.is_image,
         unit_of=numbers.unit_of,
         slot_class=charts.slot_class,
+        media=media,
+        media_kinds=KINDS,
+        media_looks=LOOKS,
+        media_zooms=ZOOMS,
         table_of=cards.table_of,
         line_chart=_markup(charts.line_chart),
         sparkline=_markup(charts.sparkline),
