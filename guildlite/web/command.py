@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guildlite.platform import ProcessIdentity
-from guildlite.web.state import Running, find_running, forget_running, write_running
+from guildlite.web.state import (
+    TOKEN_VARIABLE,
+    Running,
+    find_running,
+    forget_running,
+    write_running,
+)
 
 if TYPE_CHECKING:
     from guildlite.web.workspace import Settle
-
-#: Environment variable with the secret scripts use; without it each start makes its own.
-TOKEN_VARIABLE = "GL_TOKEN"
 
 
 def serve_viewer(
@@ -35,7 +38,7 @@ def serve_viewer(
 
     host: where to listen; every address, loopback too, demands the token.
     port: 0 takes any free one.
-    read_only: nothing is changed, not even a run finished that ended unseen.
+    read_only: nothing is started, stopped or changed, not even a run finished that ended unseen.
     open_browser: done only where there is a screen.
     out: gets each line for people.
 
@@ -64,7 +67,14 @@ def serve_viewer(
     with listen(host, port) as sock:
         tokens = Tokens(os.environ.get(TOKEN_VARIABLE))
         settle = None if read_only else _settle()
-        app = create_app(directory, project, bind_host=host, tokens=tokens, settle=settle)
+        app = create_app(
+            directory,
+            project,
+            bind_host=host,
+            tokens=tokens,
+            settle=settle,
+            read_only=read_only,
+        )
         server = HttpServer(app, sock, grace_s=2)
         url = base_url(host, server.port)
 
