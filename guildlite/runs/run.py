@@ -309,9 +309,9 @@ def _not_started(record: OperationRecord) -> State:
         return State(Status.PENDING)
     if record.started_fact() is not None or record.exit_fact() is not None:
         return State(Status.RUNNING)  # it started between the two looks
-    if launcher is not None and _is_younger(record.paths.manifest, STARTING_S):
-        if not record.paths.stop.exists():
-            return State(Status.PENDING)  # a supervisor that outlived it may be starting the script
+    starting = launcher is not None and _is_younger(record.paths.manifest, STARTING_S)
+    if starting and not record.paths.stop.exists():
+        return State(Status.PENDING)  # a supervisor that outlived it may be starting the script
     return State(_ended_unseen(record))
 
 
