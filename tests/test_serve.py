@@ -517,7 +517,7 @@ def test_a_token_that_was_chosen_is_not_printed(serve: Any) -> None:
 @pytest.mark.parametrize("token", ["", "short"])
 def test_a_short_token_is_refused_before_anything_is_loaded(run_dir: Path, token: str) -> None:
     with pytest.raises(UsageError, match="too short"):
-        serve_run(run_dir, name="r", port=0, token=token, out=print)
+        serve_run(Source(run_dir, "r"), port=0, token=token, out=print)
 
 
 def test_a_port_in_use_is_found_before_the_model_is_loaded(run_dir: Path) -> None:
