@@ -38,6 +38,12 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
         "restore": ("curate", "Bring runs back from the trash"),
         "purge": ("curate", "Delete trashed runs for good"),
     },
+    "Exchange": {
+        "export": ("export", "Write runs as event files, CSV or JSON lines"),
+        "import": ("imports", "Make runs of TensorBoard log directories"),
+        "verify": ("verify", "Compare runs with their event files"),
+        "rebuild": ("rebuild", "Read a run's files again"),
+    },
     "Serve": {
         "serve": ("serve", "Serve the model of a run over HTTP"),
     },

@@ -82,6 +82,10 @@ class Recorder:
             self._fail(error)
         self._staged = self._staged[-MOST_STAGED:]
 
+    def descriptors(self) -> list[int]:
+        """Return what becomes readable when a look is worth it before the next tick."""
+        return [] if self._follower is None else self._follower.descriptors()
+
     def finish(self) -> None:
         """Take the last of everything and seal run.db, if it is ours."""
         if self._sampler is not None:

@@ -26,8 +26,11 @@ from guildlite.runs.run import LaterOperation, OperationRecord, Run
 if TYPE_CHECKING:
     from guildlite.execute.recorder import Recorder
 
-#: Five looks a second: median 0.1 s from flush to row, 0.1 % of a core.
+#: Five looks a second, which is also how soon a stop is noticed.
 TICK_S = 0.2
+#: A file that grows is looked at at once, but no two looks are closer than this: median 0.05 s from
+#: flush to row where a script logs all the time (docs/decisions/2026-11-20-following-files.md).
+LEAST_TICK_S = 0.1
 HEARTBEAT_S = 10.0
 #: What a looping evaluation has to finish its last round after the training ended.
 RUN_ENDED_GRACE_S = 5.0
@@ -101,7 +104,7 @@ class Supervisor:
     def _watch(self, wake: int) -> None:
         next_beat = time.monotonic() + HEARTBEAT_S
         while not self._ended():
-            select.select([wake], [], [], TICK_S)
+            self._sleep(wake)
             _drain(wake)
             self._reap()
             self._guard(self._enforce_stop)
@@ -109,6 +112,12 @@ class Supervisor:
                 next_beat += HEARTBEAT_S
                 self._touch_heartbeat()
             self._guard(self._collect)
+
+    def _sleep(self, wake: int) -> None:
+        """Wait for a child's end, a signal, news in the files, or the next look."""
+        if not select.select([wake], [], [], LEAST_TICK_S)[0]:
+            files = [] if self.recorder is None else self.recorder.descriptors()
+            select.select([wake, *files], [], [], TICK_S - LEAST_TICK_S)
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Take one step; a fault in it is told once and costs nothing but that step."""
@@ -137,6 +146,8 @@ class Supervisor:
             training = started.get("training")
             pid = training.get("pid") if isinstance(training, dict) else None
             self.training = pid if isinstance(pid, int) else None
+            if not started and not self.record.paths.exit.exists():
+                self._write_exit(125 << 8, error="the waiter died before it could start the script")
         if self.waiter < 0 and self.training is not None:
             self._wait_in_its_place(self.training)
         self._reap_orphans()
@@ -162,11 +173,13 @@ class Supervisor:
         if status is not None:
             self.training = None
             if status != _NOT_OURS:
-                paths = self.record.paths
-                self._quietly(
-                    write_fact, paths.exit, exit_record(paths, status, self.started, "supervisor")
-                )
+                self._write_exit(status)
             poke(self.poke)
+
+    def _write_exit(self, status: int, **more: str) -> None:
+        paths = self.record.paths
+        record = exit_record(paths, status, self.started, "supervisor")
+        self._quietly(write_fact, paths.exit, {**record, **more})
 
     def _end_with_run(self) -> None:
         """Stop a looping evaluation some seconds after the training it looks at has ended."""
@@ -229,8 +242,19 @@ class Supervisor:
         self._guard(self._collect)
         if self.recorder is not None:
             self._guard(self.recorder.finish)
+        self._guard(self._note_own_files)
         self.lock.release()
         poke(self.poke)
+
+    def _note_own_files(self) -> None:
+        """Let `gl serve` load what this run wrote even where that could run code.
+
+        A later operation notes nothing: the run that it works on may come from elsewhere.
+        """
+        if isinstance(self.record, Run):
+            from guildlite.runs.own import note_own_files
+
+            note_own_files(self.run_dir, self.record.uid)
 
     def _kill_stopped_leftovers(self) -> None:
         """After a stop, what the script left behind goes too; after a normal end it may live."""

@@ -21,6 +21,7 @@ def create_app(
     directory: Path,
     project: Project | None,
     *,
+    name: str | None = None,
     bind_host: str = "127.0.0.1",
     tokens: Tokens | None = None,
     settle: Settle | None = None,
@@ -28,11 +29,12 @@ def create_app(
 ) -> Guard:
     """Return the viewer of the runs of `project`, or of ./runs below `directory` without one.
 
-    With `read_only` nothing can be started, stopped or changed.
-    `settle` is called with the runs a request is about, to finish those that ended unseen; without
-    it no file is ever written. Beyond loopback `tokens` are demanded.
+    `name` is what pages call it, by default as the project or directory is called. With `read_only`
+    nothing can be started, stopped or changed. `settle` is called with the runs a request is about,
+    to finish those that ended unseen; without it no file is ever written. Beyond loopback `tokens`
+    are demanded.
     """
-    workspace = Workspace(directory, project, settle=settle, read_only=read_only)
+    workspace = Workspace(directory, project, name=name, settle=settle, read_only=read_only)
     listing = Listing(workspace)
     pages = Pages(workspace, listing)
     actions = Actions(workspace, pages.render)

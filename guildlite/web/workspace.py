@@ -29,19 +29,21 @@ class Workspace:
         directory: Path,
         project: Project | None,
         *,
+        name: str | None = None,
         settle: Settle | None = None,
         read_only: bool = False,
     ) -> None:
         self.read_only = read_only
         self.directory = directory
         self.project = project
+        self._name = name
         self.root = project.runs_root if project else directory / defaults.RUNS_DIR
         self.store = RunStore(self.root)
         self._settle = settle
 
     @property
     def name(self) -> str:
-        return self.project.name if self.project else self.directory.name or "runs"
+        return self._name or (self.project.name if self.project else self.directory.name) or "runs"
 
     @property
     def interval_s(self) -> int:
