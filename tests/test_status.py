@@ -130,6 +130,13 @@ def test_never_started_is_lost_once_its_launcher_is_gone(unfinished: Run) -> Non
     unfinished.paths.manifest.unlink()
     gone = launcher._replace(start="1")
     write_fact(unfinished.paths.manifest, {**manifest, "launcher": gone.to_json()})
+    # Its supervisor may have outlived it, and be about to start the script.
+    assert fresh(unfinished).status == "pending"
+    unfinished.paths.stop.write_text("{}")
+    assert fresh(unfinished).status == "stopped"
+    unfinished.paths.stop.unlink()
+    written = time.time() - 6
+    os.utime(unfinished.paths.manifest, (written, written))
     assert fresh(unfinished).status == "lost"
 
 

@@ -227,6 +227,15 @@ def test_a_value_whose_file_changed_says_so(tmp_path: Path) -> None:
         assert client.get(record, params={"key": "first", "seq": 0}).status_code == 404
 
 
+def test_text_is_markdown_or_as_written(client: httpx.Client, good: Run) -> None:
+    card = card_of(media(client, good), "notes")
+    assert "<h4>Title</h4>" in card and "<em>works</em>" in card
+    card = card_of(media(client, good, "?text=plain"), "notes")
+    assert "<pre># Title\n\nIt *works*, see [this](https://example.org/a).</pre>" in card
+    table = card_of(media(client, good), "table")
+    assert "<tr><td>a</td><td>b</td></tr><tr><td>c</td><td>d</td></tr>" in table
+
+
 def test_hostile_names_and_texts_stay_text(place: Path, client: httpx.Client) -> None:
     run = make_run(make_project(place).store, started=AT + 3)
     odd = HOSTILE + ",:/?#%"

@@ -242,8 +242,19 @@ class Supervisor:
         self._guard(self._collect)
         if self.recorder is not None:
             self._guard(self.recorder.finish)
+        self._guard(self._note_own_files)
         self.lock.release()
         poke(self.poke)
+
+    def _note_own_files(self) -> None:
+        """Let `gl serve` load what this run wrote even where that could run code.
+
+        A later operation notes nothing: the run that it works on may come from elsewhere.
+        """
+        if isinstance(self.record, Run):
+            from guildlite.runs.own import note_own_files
+
+            note_own_files(self.run_dir, self.record.uid)
 
     def _kill_stopped_leftovers(self) -> None:
         """After a stop, what the script left behind goes too; after a normal end it may live."""

@@ -23,6 +23,8 @@ from guildlite.runs.reader import RunReader
 UNSEEN_AFTER_S = 30
 #: What making a run may take before its manifest is written: the source snapshot, on a slow disk.
 MAKING_S = 60
+#: How long after its manifest was written a run without a launcher may still come to life.
+STARTING_S = 5.0
 #: The end of the year 9999, where the calendars of Python end.
 _LAST_SECOND = 253_402_300_800
 
@@ -312,7 +314,17 @@ def _not_started(record: OperationRecord) -> State:
         return State(Status.PENDING)
     if record.started_fact() is not None or record.exit_fact() is not None:
         return State(Status.RUNNING)  # it started between the two looks
+    starting = launcher is not None and _is_younger(record.paths.manifest, STARTING_S)
+    if starting and not record.paths.stop.exists():
+        return State(Status.PENDING)  # a supervisor that outlived it may be starting the script
     return State(_ended_unseen(record))
+
+
+def _is_younger(path: Path, age_s: float) -> bool:
+    try:
+        return abs(time.time() - os.stat(path).st_mtime) < age_s
+    except OSError:
+        return False
 
 
 def _ended_unseen(record: OperationRecord) -> Status:

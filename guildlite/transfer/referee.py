@@ -11,11 +11,13 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from guildlite.tfevents import BadFraming, BadPayload, Columns, RecordReader, open_regular
@@ -178,11 +180,22 @@ class NotReadable(Exception):
     """The independent reader gave up on a file."""
 
 
+def use_own_reader() -> None:
+    """Have TensorBoard read by itself, as it does where TensorFlow is not installed.
+
+    TensorFlow's reader takes seconds to import, writes to the terminal, and at some damaged files
+    it ends the whole process. The module named here is TensorBoard's own switch for that.
+    """
+    name = "tensorboard.compat.notf"
+    sys.modules.setdefault(name, ModuleType(name))
+
+
 def read(path: str, *, purge: bool = False) -> Found:
     """Return what the independent reader finds in a file, or in the files of a directory.
 
     With `purge` it drops what it takes for written before a crash. Raises `NotReadable`.
     """
+    use_own_reader()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with _quietly():

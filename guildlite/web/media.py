@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -187,7 +188,8 @@ class MediaPage:
             "kind": words.kind, "tags": words.tags, "only": words.only,
             "page": str(words.page) if words.page > 1 else "",
             "step": "" if words.step is None else str(words.step),
-            "zoom": str(words.zoom or ""), "hist": words.look if words.look != "offset" else "",
+            "zoom": str(words.zoom or ""), "text": "plain" if words.plain else "",
+            "hist": words.look if words.look != "offset" else "",
             "at": format_picks(words.picks) or "",
         }  # fmt: skip
         return [(name, value) for name, value in said.items() if value]
@@ -428,6 +430,8 @@ class CardMaker:
             columns = content.shape[-1]
             rows = [texts[at : at + columns] for at in range(0, len(texts), columns)]
             html = markdown.table_html([[shown(cell) for cell in row] for row in rows])
+        elif self.words.plain:
+            html = "<hr>".join(f"<pre>{escape(shown(text))}</pre>" for text in texts)
         else:
             html = "<hr>".join(markdown.to_html(text) for text in texts)
         downloads = [("whole text", bytes_url(self.run.id, item)), *card.downloads]

@@ -19,7 +19,7 @@ class ContentCache:
     An entry is found by file, place and checksum, so it is never another value's. Thread-safe.
     """
 
-    def __init__(self, most_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, most_bytes: int = 160 * 1024 * 1024) -> None:
         self._most = most_bytes
         self._held = 0
         self._entries: OrderedDict[object, tuple[Content, int]] = OrderedDict()
@@ -34,10 +34,11 @@ class ContentCache:
                 self._entries.move_to_end(key)
                 return found[0]
         content = reader.content(item)
-        # A record of several values is counted for each; Python's lists take more than the bytes.
-        cost = 200 + 4 * item.reference.length
+        # A record of several values is counted for each. Numbers take more as Python's.
+        factor = 1 if item.kind in ("image", "audio", "graph") else 4
+        cost = 200 + factor * item.reference.length
         with self._lock:
-            if key not in self._entries and cost <= self._most // 2:
+            if key not in self._entries and cost <= self._most:
                 self._entries[key] = (content, cost)
                 self._held += cost
             while self._held > self._most:

@@ -43,6 +43,7 @@ class Words:
     card: str = ""
     samples: int = 1
     look: str = "offset"
+    plain: bool = False
     zoom: int = 0
 
     @classmethod
@@ -59,6 +60,7 @@ class Words:
             card=query.get("card", ""),
             samples=max(1, parse_number(query.get("samples")) or 1),
             look=query["hist"] if query.get("hist") in LOOKS else "offset",
+            plain=query.get("text") == "plain",
             zoom=zoom if zoom in ZOOMS else 0,
         )
 

@@ -27,11 +27,13 @@ from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.web import ansi, cards, charts, files, media, numbers, rundata
 from guildlite.web.comparison import MOST_RUNS, read_comparison
+from guildlite.web.launching import can_evaluate, next_strength
 from guildlite.web.listing import Listing, RunRow
 from guildlite.web.mediacache import ContentCache
 from guildlite.web.mediacompare import read_images
 from guildlite.web.mediawords import KINDS, LOOKS, ZOOMS, Words
 from guildlite.web.scripts import Scripts
+from guildlite.web.tensorboard import board_url
 from guildlite.web.workspace import Workspace, is_live
 
 SECTIONS = (
@@ -108,6 +110,8 @@ class Pages:
 
     def runs(self, request: Request) -> Response:
         query = request.query_params
+        if query.get("trash") == "1":
+            return self.trash(request)
         table = self.listing.table(
             query.get("q", "").strip()[:1000],
             query.get("sort", ""),
@@ -117,14 +121,25 @@ class Pages:
         live = table.live and not table.query
         few = QUIET_FOLLOW_S if table.total <= FEW_RUNS else None
         follow_s = FOLLOW_S if table.live else few
-        return self._render(request, "runs.html", live=live, follow_s=follow_s, table=table)
+        # Only what lies there is spoken of, whatever the address says.
+        moved = set(query.get("trashed", "").split(",")) - {""}
+        trashed = (
+            [run for run in self.workspace.store.trashed() if run.id in moved] if moved else []
+        )
+        return self.render(
+            request, "runs.html", live=live, follow_s=follow_s, table=table, trashed=trashed
+        )
+
+    def trash(self, request: Request) -> Response:
+        rows = [self.listing.row(run) for run in self.workspace.store.trashed()]
+        return self.render(request, "trash.html", rows=rows)
 
     def compare(self, request: Request) -> Response:
         query = request.query_params
         # A form of check boxes sends `run` several times, a short link has commas.
         ids = [each for word in query.getlist("run") for each in word.split(",") if each]
         if not ids:
-            return self._render(request, "compare.html", comparison=None)
+            return self.render(request, "compare.html", comparison=None)
         found = read_comparison(
             self.workspace,
             self.listing,
@@ -133,7 +148,7 @@ class Pages:
             page=_number(query.get("page")) or 1,
         )
         words = Words.for_images(query)
-        return self._render(
+        return self.render(
             request,
             "compare.html",
             live=found.live and not (found.cards.tags or words.step is not None),
@@ -229,7 +244,7 @@ class Pages:
         api = request.url.path.startswith("/api/")
         if api or "text/html" not in request.headers.get("accept", ""):
             return None
-        return self._render(request, "error.html", status=status, problem=body)
+        return self.render(request, "error.html", status=status, problem=body)
 
     def _here(self, request: Request) -> _Here:
         runs = self.workspace.runs()
@@ -256,7 +271,7 @@ class Pages:
         status: int = 200,
         **values: object,
     ) -> Response:
-        return self._render(
+        return self.render(
             request,
             template,
             status=status,
@@ -270,7 +285,7 @@ class Pages:
             **values,
         )
 
-    def _render(
+    def render(
         self,
         request: Request,
         template: str,
@@ -306,7 +321,9 @@ class Pages:
             **values,
         )
         # A page shows what is true now; the back button may show it again without asking.
-        return HTMLResponse(html, status_code=status, headers={"cache-control": "no-cache"})
+        # Forms of a page without a referrer would say that their origin is null.
+        headers = {"cache-control": "no-cache", "referrer-policy": "same-origin"}
+        return HTMLResponse(html, status_code=status, headers=headers)
 
 
 def run_url(run_id: str) -> str:
@@ -358,6 +375,7 @@ def _environment() -> Environment:
         ansi=_line,
         message=_message,
         ms=_from_ms,
+        typed=_typed,
         lines_json=_lines_json,
     )
     environment.globals.update(
@@ -365,6 +383,9 @@ def _environment() -> Environment:
         series_url=series_url,
         most_compared=MOST_RUNS,
         run_url=run_url,
+        board_url=board_url,
+        next_strength=next_strength,
+        can_evaluate=can_evaluate,
         file_url=file_url,
         lines_per_page=rundata.LINES_PER_PAGE,
         is_image=files.is_image,
@@ -400,6 +421,14 @@ def _line(text: str) -> Markup:
 def _message(text: str) -> Markup:
     """Return a message for people as HTML: names between backticks as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(ansi.shown(text))))
+
+
+def _typed(text: str) -> Markup:
+    """Return a text for a field, which sends it back: exactly that, invisible parts by number."""
+    text = text.encode("utf-8", "replace").decode()
+    return Markup(
+        "".join(c if c.isprintable() or c == "\n" else f"&#{ord(c)};" for c in escape(text))
+    )
 
 
 def _markup(function: Callable[..., str]) -> Callable[..., Markup]:

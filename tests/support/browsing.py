@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of this folder; skipped, loudly, where there is none.
+"""A real Chromium for the tests in tests/browser; skipped, loudly, where there is none.
 
 With GUILDLITE_TEST_BROWSER=1, as continuous integration has it, a missing Chromium is a failure.
 """
