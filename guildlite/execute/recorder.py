@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from guildlite.collect.follow import Follower
 from guildlite.collect.samples import SampleSpool
+from guildlite.runs.changes import note_change
 from guildlite.runs.db import RunDb
 from guildlite.runs.run import OperationRecord, Run
 from guildlite.series import Reading
@@ -227,6 +228,7 @@ def seal(run: Run, db: RunDb, *, patience_s: float = 2.0) -> None:
     # in WAL mode, and whoever comes next seals it.
     if not _in_wal_mode(run.paths.db):
         run.paths.heartbeat.unlink(missing_ok=True)
+    note_change(run.path)
 
 
 def _in_wal_mode(path: Path) -> bool:

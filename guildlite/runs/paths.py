@@ -8,6 +8,8 @@ from pathlib import Path
 OWN_DIR = "gl.d"
 #: Folder of trashed runs under the runs root.
 TRASH_DIR = ".trash"
+#: File under the runs root that names runs changed after they ended.
+CHANGED_LIST = ".changed"
 
 
 class OperationPaths:

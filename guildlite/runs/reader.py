@@ -39,7 +39,7 @@ class RunReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = _open(path)
+        self._connection = open_run_db(path)
 
     def attrs(self) -> dict[str, str]:
         """Return the attributes, by name in order of writing."""
@@ -68,6 +68,22 @@ class RunReader:
             key,
         )
         return [Point(step, at, nan if value is None else value) for step, at, value in rows]
+
+    def first_point(self, key: str, comparison: str, value: float) -> Point | None:
+        """Return the first point, in the order written, whose value compares so; NaN never does.
+
+        `comparison` is one of `<`, `<=`, `>` and `>=`.
+        """
+        if comparison not in ("<", "<=", ">", ">="):
+            raise ValueError(f"no comparison: {comparison}")
+        rows = self._rows(
+            "SELECT step, time, value FROM series"
+            " WHERE key_id = (SELECT id FROM series_key WHERE key = ?)"
+            f" AND value {comparison} ? ORDER BY seq LIMIT 1",
+            key,
+            value,
+        )
+        return next((Point(*row) for row in rows), None)
 
     def chart(self, key: str, most: int) -> list[Point]:
         """Return at most about `most` points that draw the same line, spikes and ends kept.
@@ -160,7 +176,8 @@ def _op_clause(op: str | None) -> tuple[str, tuple[str, ...]]:
     return (" AND op IS NULL", ()) if op == "" else (" AND op = ?", (op,))
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_run_db(path: Path) -> sqlite3.Connection:
+    """Return a read-only connection to a run.db; raises RunUnreadable."""
     try:
         size = os.stat(path).st_size
     except OSError as error:
