@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from guildlite.errors import LaunchError, UsageError
+from guildlite.errors import LaunchError, UsageError, nearest
 
 Kind = Literal["python", "module", "command"]
 
@@ -94,8 +94,6 @@ def _not_found(word: str, directory: Path) -> CommandNotFound:
     looked = f"`{word}`, `{word}.py`" if not word.endswith(".py") else f"`{word}`"
     if os.sep not in word:
         looked += f", a module `{word}` and a command `{word}`"
-    from guildlite.errors import nearest
-
     match = nearest(word, _script_names(directory))
     hint = f"did you mean `{match}`?" if match else f"scripts are looked for in {directory}"
     return CommandNotFound(f"script `{word}` is not there: looked for {looked}", hint=hint)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: Exit status after Ctrl-C: 128 and the number of SIGINT, as shells count.
+INTERRUPTED = 130
+
 
 class GuildliteError(Exception):
     """Something a user can act on."""

@@ -414,7 +414,7 @@ class FlagValues(NamedTuple):
         changed = self.changed()
         for name, value in self.values.items():
             flag = self.flags[name]
-            # A flag of that name describes the run to people (G15 of the first Guild).
+            # A flag of that name describes the run to people; scripts rarely have an option for it.
             if value is None or flag.arg is False or name == "description":
                 continue
             if not flag.declared and name not in changed:

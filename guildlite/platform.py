@@ -1,4 +1,4 @@
-"""All that differs between systems: process identity, signals, locks, file systems, the cache.
+"""All that differs between systems: process identity, signals, locks, files, file systems.
 
 Linux has everything. macOS has what `ps` and `sysctl` say: no pidfd, no subreaper. On Windows the
 module imports, and `require_posix` says in one sentence what to do.
@@ -10,12 +10,15 @@ psutil's create_time, which moves when the wall clock is corrected.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,15 +43,6 @@ def require_posix() -> None:
             "gl runs scripts on Linux and macOS only",
             hint="on Windows use WSL: `wsl --install`, then install guildlite inside it",
         )
-
-
-def cache_dir() -> Path:
-    """Return the user's cache directory for guildlite; it may not exist yet."""
-    own = os.environ.get("GUILDLITE_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "guildlite"
 
 
 # Process identity ---------------------------------------------------------------------------
@@ -267,6 +261,24 @@ def become_subreaper() -> bool:
 # Files --------------------------------------------------------------------------------------
 
 
+def open_regular(path: str | os.PathLike[str]) -> FileIO:
+    """Open a plain file for reading, unbuffered; raises OSError for anything else.
+
+    A symbolic link is refused (ELOOP), and so is what is not a file (EINVAL); a FIFO of that name
+    does not block. Scripts write the folders we read, and can put anything there.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return FileIO(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 class FileLock:
     """An advisory lock that ends with its holder, however that ends. One per process."""
 
@@ -279,22 +291,21 @@ class FileLock:
         return self._descriptor is not None
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free; False when another holds it. Raises OSError."""
+        """Take the lock if it is free; False when another holds it, or it cannot be had here."""
         import fcntl
 
         if self._descriptor is not None:
             return True
-        descriptor = os.open(
-            self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
-        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            descriptor = os.open(self.path, flags, 0o644)
+        except OSError:
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             os.close(descriptor)
             return False
-        except BaseException:
-            os.close(descriptor)
-            raise
         self._descriptor = descriptor
         return True
 

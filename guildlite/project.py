@@ -8,26 +8,20 @@ file changed; the cache is a convenience that may be damaged, unwritable or dele
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
-import time
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from guildlite import __version__
+from guildlite import __version__, defaults
+from guildlite.cache import CacheFile, file_stamp, is_settled
 from guildlite.errors import GuildliteError, ProjectFileError, UsageError, did_you_mean
 from guildlite.flags import Flag, Value, make_flag, merge_layers, shown
 
 PROJECT_FILE = "project.yml"
 
 T = TypeVar("T")
-
-# A file changed twice within one tick of its clock has the same time before and after. As in git's
-# index, a time is believed only once it is well in the past; file systems tick in up to 2 s (FAT).
-_RACY_NS = 2_000_000_000
 
 
 class Operation(NamedTuple):
@@ -212,19 +206,20 @@ def load_project(path: Path) -> Project:
     file = Path(os.path.abspath(path))
     if file.is_dir():
         file /= PROJECT_FILE
-    identity = _identify(file)
-    cached = _read_cache(file, identity)
-    if cached is not None:
-        try:
-            return _build(file, *cached)
-        except (GuildliteError, LookupError, TypeError, ValueError, AttributeError):
-            pass  # written by a development version with other keys
+    identity = file_stamp(file)
+    kept, stamp = CacheFile("projects", str(file)), [__version__, identity]
+    try:
+        data, full = kept.read(stamp)
+        return _build(file, data, full)
+    except (GuildliteError, LookupError, TypeError, ValueError, AttributeError):
+        pass  # nothing kept, or by a development version with other keys
     from guildlite.projectfile import read_project_file
     from guildlite.projectkeys import resolve
 
     data = read_project_file(file)
     full = resolve(data)
-    _write_cache(file, identity, data, full)
+    if identity is not None and is_settled(identity):
+        kept.write([data, full], stamp)
     return _build(file, data, full)
 
 
@@ -240,8 +235,8 @@ def _build(file: Path, data: dict[str, Any], full: dict[str, Any]) -> Project:
             description=full.get("description"),
             file=file,
             dir=file.parent,
-            runs_root=file.parent / os.path.expanduser(full.get("runs", "runs")),
-            interval=float(full.get("interval", 5)),
+            runs_root=file.parent / os.path.expanduser(full.get("runs", defaults.RUNS_DIR)),
+            interval=float(full.get("interval", defaults.INTERVAL_S)),
             flags=_flags(common),
             models={n: _model(n, spec, data, common) for n, spec in _items(full, "models")},
             profiles=full.get("profiles", {}),
@@ -326,58 +321,3 @@ def _view(spec: dict[str, Any]) -> View:
         for chart in spec.get("charts", ())
     )
     return View(tuple(spec.get("fields", ())), charts, tuple(spec.get("compare", ())))
-
-
-# -- Cache of checked data ---------------------------------------------------------------------
-
-
-def _identify(file: Path) -> list[int] | None:
-    try:
-        facts = os.stat(file)
-    except (OSError, ValueError):
-        return None
-    return [facts.st_mtime_ns, facts.st_size, facts.st_ino]
-
-
-def _cache_file(file: Path) -> Path:
-    from guildlite.platform import cache_dir
-
-    # The path itself stands inside; two paths of one checksum merely take turns.
-    return cache_dir() / "projects" / f"{zlib.crc32(os.fsencode(file)):08x}.json"
-
-
-def _cache_head(file: Path, identity: list[int]) -> list[Any]:
-    return [__version__, os.fsencode(file).hex(), *identity]
-
-
-def _read_cache(
-    file: Path, identity: list[int] | None
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return cached data of exactly this file, as written and in full; None without any."""
-    if identity is None:
-        return None
-    try:
-        head, checksum, body = _cache_file(file).read_bytes().split(b"\n", 2)
-        if json.loads(head) != _cache_head(file, identity) or int(checksum) != zlib.crc32(body):
-            return None
-        data, full = json.loads(body)
-    except (OSError, ValueError, TypeError, RecursionError):
-        return None
-    return data, full
-
-
-def _write_cache(
-    file: Path, identity: list[int] | None, data: dict[str, Any], full: dict[str, Any]
-) -> None:
-    if identity is None or time.time_ns() - identity[0] < _RACY_NS:
-        return
-    body = json.dumps([data, full]).encode()
-    head = json.dumps(_cache_head(file, identity)).encode()
-    try:
-        target = _cache_file(file)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(b"\n".join((head, b"%d" % zlib.crc32(body), body)))
-        os.replace(temporary, target)
-    except OSError:
-        pass

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from guildlite import defaults
 from guildlite.flags import FLAG_STYLES, SCALES, TYPES, merge_layers
 
 #: Operations with a key of their own in a model; others stand under `operations`.
@@ -296,8 +297,9 @@ PROJECT = Record(
     (
         Key("name", _PLAIN, "title of the project", "the directory's name"),
         Key("description", Text(), "one line for lists"),
-        Key("runs", _PLAIN, "where run directories go, relative to this file", "runs"),
-        Key("interval", Number(positive=True), "seconds between two system samples", 5),
+        Key("runs", _PLAIN, "where run directories go, relative to this file", defaults.RUNS_DIR),
+        Key("interval", Number(positive=True), "seconds between two system samples",
+            defaults.INTERVAL_S),
         Key("flags", _FLAGS, "flags of every model: `name: default`, or a mapping"),
         Key("models", MapOf(MODEL, "model", "models"), "what can be run"),
         Key("profiles", MapOf(MapOf(FlagValue(), "flag", "flag values", FLAG_NAME), "profile",

@@ -16,6 +16,8 @@ from support.processes import Front, left_over
 
 from guildlite.runs import Run, RunStore
 
+pytest_plugins = ["support.browsing"]
+
 Gl = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

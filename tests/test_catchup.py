@@ -196,9 +196,7 @@ def test_looping_evaluation_ends_with_the_training(project: Path, front: Start) 
     settle([fresh(run)])
     assert_sealed(run)
     lines = rows(run, "SELECT text FROM output WHERE op = '2-evaluate' ORDER BY id")
-    assert [text for (text,) in lines] == operation.paths_of_operation.stdout.read_text().split(
-        "\n"
-    )[:-1]
+    assert [text for (text,) in lines] == operation.paths.stdout.read_text().split("\n")[:-1]
     keys = {key for (key,) in rows(run, "SELECT key FROM series_key")}
     assert {"evaluate/op/mem/rss", "op/mem/rss"} <= keys
 
@@ -249,7 +247,8 @@ def test_evaluation_killed_with_all_of_ours_is_caught_up(
         one for one in fresh(run).later_operations() if one.started_fact()
     ])  # fmt: skip
     (operation,) = fresh(run).later_operations()
-    wait_for("a line", lambda: operation.paths_of_operation.stdout.read_text())
+    log = operation.paths.stdout
+    wait_for("a line", lambda: log.exists() and log.read_text())
     started = operation.started_fact() or {}
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for name in ("supervisor", "waiter", "training"):

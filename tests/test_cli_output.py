@@ -1,4 +1,4 @@
-"""Text, tables, numbers and times as they are printed."""
+"""Text, tables, JSON and colour as they are printed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from guildlite.cli import output
 from guildlite.cli.output import Cell, Column, table
+from guildlite.runs import Status
 
 
 class Terminal(io.StringIO):
@@ -27,8 +28,6 @@ class Terminal(io.StringIO):
         ("a\tb\nc\rd", "a\\tb\\nc\\rd"),
         ("\x9b31m\x7f", "\\x9b31m\\x7f"),
         ("user\u202egnp.exe\u2066", "user\\u202egnp.exe\\u2066"),
-        ("zero\u200bwidth\ufeff", "zero\\u200bwidth\\ufeff"),
-        (b"caf\xe9".decode("utf-8", "surrogateescape"), "caf\\xe9"),
     ],
 )
 def test_nothing_moves_the_cursor(text: str, safe: str) -> None:
@@ -36,7 +35,9 @@ def test_nothing_moves_the_cursor(text: str, safe: str) -> None:
     output.for_terminal(text).encode()
 
 
-@pytest.mark.parametrize(("text", "width"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("", 0)])
+@pytest.mark.parametrize(
+    ("text", "width"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("a\u200db", 2), ("", 0)]
+)
 def test_width_in_columns(text: str, width: int) -> None:
     assert output.cell_width(text) == width
 
@@ -54,68 +55,6 @@ def test_width_in_columns(text: str, width: int) -> None:
 def test_fit(text: str, width: int, expected: str) -> None:
     assert output.fit(text, width) == expected
     assert output.cell_width(expected) <= width
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, ""),
-        (0, "0.0s"),
-        (0.44, "0.4s"),
-        (12.4, "12s"),
-        (59.6, "1m 00s"),
-        (64, "1m 04s"),
-        (3599.7, "1h 00m"),
-        (11_220, "3h 07m"),
-        (190_800, "2d 05h"),
-        (-5, "0.0s"),
-    ],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert output.format_duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("before_s", "text"),
-    [(0, "now"), (30, "30s ago"), (7200, "2h ago"), (259_201, "3d ago"), (-600, "in the future")],
-)
-def test_how_long_ago(before_s: float, text: str) -> None:
-    assert output.format_ago(1_000_000.0 - before_s, 1_000_000.0) == text
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_400_000, "3.4 MB"), (123e9, "123 GB"),
-     (999_600, "1.0 MB"), (5e15, "5000.0 TB")],
-)  # fmt: skip
-def test_sizes(size: float, text: str) -> None:
-    assert output.format_size(size) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "pattern", "text"),
-    [
-        (0.123456789, None, "0.12346"),
-        (3.0, None, "3"),
-        (1e-7, None, "1e-07"),
-        (float("nan"), None, "nan"),
-        (None, "0.0%", "nan"),
-        (float("-inf"), "0.00", "-inf"),
-        (0.9123, "0.0%", "91.2%"),
-        (0.5, "0.000", "0.500"),
-        (1234567.4, "#,##0", "1,234,567"),
-        (1234.5, "#,##0.00", "1,234.50"),
-        (12.0, "0", "12"),
-    ],
-)
-def test_numbers(value: float | None, pattern: str | None, text: str) -> None:
-    assert output.format_number(value, pattern) == text
-
-
-def test_iso_times_are_utc_with_milliseconds() -> None:
-    assert output.iso_utc(1_795_196_701.25) == "2026-11-20T17:45:01.250Z"
-    assert output.iso_utc(0.9996) == "1970-01-01T00:00:01.000Z"
-    assert output.iso_utc(None) is None
 
 
 def test_json_holds_no_words_that_are_not_json() -> None:
@@ -192,6 +131,12 @@ def test_colour_only_on_a_terminal_that_wants_it(monkeypatch: pytest.MonkeyPatch
     assert output.coloured("x", None, Terminal()) == "x"
     monkeypatch.setenv("NO_COLOR", "1")
     assert output.coloured("x", "red", Terminal()) == "x"
+
+
+def test_every_status_has_an_icon_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    icons = {output.status_text(each.value).removesuffix(each.value).strip() for each in Status}
+    assert len(icons - {""}) == len(Status)
 
 
 def test_a_status_is_always_a_word(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,12 +169,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the servers were called with, instead of being started."""
     seen: list[dict[str, Any]] = []
 
-    def record(where: Path, **settings: Any) -> int:
+    def record(where: Any, **settings: Any) -> int:
         seen.append({"where": where, **settings})
         return 130
 
     monkeypatch.setattr("guildlite.web.serve_viewer", record)
     monkeypatch.setattr("guildlite.serve.serve_run", record)
+    monkeypatch.setattr("guildlite.serve.check_run", record)
     return seen
 
 
@@ -198,14 +199,50 @@ def test_serve_takes_the_latest_run_with_a_model(here: Path, calls: list[dict[st
     answer = call("serve")
     assert answer.status == 130
     assert answer.err == f"serving the latest run with a model, {runs[1].id}\n"
-    assert (calls[0]["where"], calls[0]["name"]) == (runs[1].path, runs[1].id)
+    source = calls[0]["where"]
+    assert (source.run_dir, source.name, source.uid) == (runs[1].path, runs[1].id, runs[1].uid)
     assert calls[0]["port"] == 6444
 
 
 def test_serve_takes_the_run_that_is_named(here: Path, calls: list[dict[str, Any]]) -> None:
     run = make_run(RunStore(here / "runs"))
-    assert call("serve", str(run.path), "--file", "m.onnx", "--check").status == 130
-    assert (calls[0]["where"], calls[0]["file"], calls[0]["check"]) == (run.path, "m.onnx", True)
+    assert call("serve", str(run.path), "--file", "m.onnx", "--check", "--trust").status == 130
+    source = calls[0]["where"]
+    assert (source.run_dir, source.file, source.trust) == (run.path, "m.onnx", True)
+
+
+def test_serve_takes_the_projects_predictor(here: Path, calls: list[dict[str, Any]]) -> None:
+    (here / "project.yml").write_text(
+        "models: {expert: {train: 'true', serve: 'expert:predict'}}\n"
+    )
+    run = make_run(RunStore(here / "runs"))
+    assert call("serve").status == 130
+    assert call("serve", run.id, "--file", "m.onnx").status == 130
+    assert call("serve", "--predictor", "other:p", "--timeout", "2").status == 130
+    assert [seen["where"].predictor for seen in calls] == ["expert:predict", None, "other:p"]
+    assert calls[0]["where"].folder == here
+    assert calls[2]["limits"].timeout_s == 2
+
+
+def test_serve_lists_the_models_of_a_run(here: Path) -> None:
+    run = make_run(RunStore(here / "runs"))
+    assert call("serve", run.id, "--list").status == 1
+    assert call("serve", run.id, "--list", "--json").json == []
+    (run.path / "m.onnx").write_bytes(b"x")
+    (run.path / "weights.safetensors").write_bytes(b"x")
+    listed = call("serve", run.id, "--list")
+    assert listed.status == 0
+    assert [line.split("  ")[0] for line in listed.out.splitlines()] == [
+        "m.onnx             ".strip(), "weights.safetensors",
+    ]  # fmt: skip
+    assert "an ONNX model, class A" in listed.out
+    assert "not served by itself" in listed.out
+    assert call("serve", run.id, "--list", "--json").json[0]["kind"] == "onnx"
+
+
+def test_serve_refuses_two_answers_to_one_question(here: Path) -> None:
+    assert call("serve", "--file", "a", "--predictor", "b:c").status == 2
+    assert call("serve", "--json").status == 2
 
 
 def test_serve_without_anything_to_serve(here: Path, calls: list[dict[str, Any]]) -> None:

@@ -255,7 +255,7 @@ def test_a_page_worth_reading(store: RunStore) -> None:
         "host tower",
         "lr 0.1",
         "loss 2 2 1 1 3 0 3",
-        "model/m.onnx 2.0 kB",
+        "model/m.onnx 2.0 KiB",
         "disk was full for 3 s",
     ):
         assert expected.split() in lines, expected
@@ -335,12 +335,12 @@ def test_why_shows_the_end_of_the_traceback(three: list[Run]) -> None:
 def test_why_suspects_the_memory_only_with_evidence(store: RunStore) -> None:
     make_run(store, code=None, signal=signal.SIGKILL)
     bare = call("why").out
-    assert "killed by SIGKILL: nothing can catch it" in bare
+    assert "died of SIGKILL: nothing can catch it" in bare
     assert "likely" not in bare
     series = {"sys/mem/util": [0.5, 0.98], "op/mem/rss": [1e9, 8.2e9]}
     make_run(store, code=None, signal=signal.SIGKILL, started=START + 1, series=series)
     full = call("why").out
-    assert "the script last used 8.2 GB of memory" in full
+    assert "the script last used 7.6 GiB of memory" in full
     assert "98% of the machine's memory was in use at the last look, so likely" in full
 
 

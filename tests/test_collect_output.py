@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,23 @@ def new_run(run_dir: Path) -> RunPaths:
     paths = RunPaths(run_dir)
     paths.root.mkdir(parents=True)
     return paths
+
+
+_opened: list[OutputLogs] = []
+
+
+def open_logs(paths: RunPaths, cursors: Iterable[Cursor] = (), live: bool = False) -> OutputLogs:
+    """Return a collector that is closed after the test."""
+    logs = OutputLogs(paths, cursors, live)
+    _opened.append(logs)
+    return logs
+
+
+@pytest.fixture(autouse=True)
+def close_logs() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
 
 
 def append(path: Path, data: bytes) -> None:
@@ -68,7 +85,7 @@ class Taken:
 
 
 def read_all(paths: RunPaths, cursors: Iterable[Cursor] = ()) -> Taken:
-    logs = OutputLogs(paths, cursors, live=False)
+    logs = open_logs(paths, cursors, live=False)
     taken = Taken()
     while taken.add(logs.sample(final=True)):
         pass
@@ -120,7 +137,7 @@ def test_a_real_script_with_a_progress_bar(paths: RunPaths) -> None:
 
 
 def test_an_unfinished_line_waits_for_its_end(paths: RunPaths) -> None:
-    logs = OutputLogs(paths, [], live=True)
+    logs = open_logs(paths, [], live=True)
     append(paths.stdout, b"half")
     assert not list(logs.sample())
     append(paths.stdout, b" whole\nnext")
@@ -132,7 +149,7 @@ def test_an_unfinished_line_waits_for_its_end(paths: RunPaths) -> None:
 def test_time_is_when_the_line_was_seen(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1700000000.5)
     append(paths.stdout, b"loss: 1\n")
-    taken = Taken(OutputLogs(paths, [], live=True).sample())
+    taken = Taken(open_logs(paths, [], live=True).sample())
     assert taken.lines[0].time == 1700000000500
     assert taken.points["output/loss"] == [(1, 1700000000500, 1.0)]
 
@@ -158,7 +175,7 @@ def test_later_operations_have_their_own_lines_and_keys(paths: RunPaths) -> None
 def test_the_last_line_of_an_ended_operation_is_not_held_back(paths: RunPaths) -> None:
     operation = paths.operation("2-evaluate")
     append(operation.stdout, b"accuracy: 0.5")
-    logs = OutputLogs(paths, [], live=False)
+    logs = open_logs(paths, [], live=False)
     assert not list(logs.sample())
     append(operation.exit, b"{}")
     assert Taken(logs.sample()).texts == ["accuracy: 0.5"]
@@ -200,14 +217,14 @@ def test_any_cut_and_restart_gives_the_same(
         expected = read_all(whole)
 
         run = new_run(tmp_path_factory.mktemp("cut") / "run")
-        logs, taken, written = OutputLogs(run, [], live=False), Taken(), 0
+        logs, taken, written = open_logs(run, [], live=False), Taken(), 0
         for end, restart in sorted(cuts):
             append(run.stdout, data[written:end])
             written = max(written, end)
             taken.add(logs.sample())
             if restart:
                 logs.close()
-                logs = OutputLogs(run, taken.cursors.values(), live=False)
+                logs = open_logs(run, taken.cursors.values(), live=False)
         append(run.stdout, data[written:])
         while taken.add(logs.sample(final=True)):
             pass
@@ -245,7 +262,7 @@ def test_a_flood_is_read_in_bounded_samples(
     monkeypatch.setattr(output, "MOST_LINES", 1000)
     append(paths.stdout, b"y\n" * 500_000 + b"loss: 0.5\n")
     append(paths.stderr, b"still heard\n")
-    logs = OutputLogs(paths, [], live=False)
+    logs = open_logs(paths, [], live=False)
     first = Taken(logs.sample())
     assert first.texts[-1] == "still heard"
     assert first.cursors["gl.d/stdout.log"].offset <= output.SAMPLE_BYTES
@@ -269,7 +286,7 @@ def test_many_names_are_told_once(paths: RunPaths) -> None:
 
 
 def test_a_log_cut_by_the_script_goes_on(paths: RunPaths) -> None:
-    logs = OutputLogs(paths, [], live=False)
+    logs = open_logs(paths, [], live=False)
     append(paths.stdout, b"one\ntwo\nhal")
     taken = Taken(logs.sample())
     os.truncate(paths.stdout, 0)
@@ -290,7 +307,7 @@ def test_a_log_cut_by_the_script_goes_on(paths: RunPaths) -> None:
 )
 def test_a_cut_seen_by_the_next_reader(paths: RunPaths, now: bytes, texts: list[str]) -> None:
     append(paths.stdout, b"one\nhalf")
-    cursors = Taken(OutputLogs(paths, [], live=False).sample()).cursors
+    cursors = Taken(open_logs(paths, [], live=False).sample()).cursors
     paths.stdout.write_bytes(now)
     taken = read_all(paths, cursors.values())
     assert taken.texts == texts
@@ -301,14 +318,14 @@ def test_a_cut_seen_by_the_next_reader(paths: RunPaths, now: bytes, texts: list[
 
 def test_a_log_deleted_before_the_next_reader(paths: RunPaths) -> None:
     append(paths.stdout, b"one\nhalf")
-    cursors = Taken(OutputLogs(paths).sample()).cursors
+    cursors = Taken(open_logs(paths).sample()).cursors
     paths.stdout.unlink()
     taken = read_all(paths, cursors.values())
     assert (taken.texts, taken.notices) == ([], ["`gl.d/stdout.log` was deleted"])
 
 
 def test_a_deleted_log_is_still_read(paths: RunPaths) -> None:
-    logs = OutputLogs(paths, [], live=False)
+    logs = open_logs(paths, [], live=False)
     with paths.stdout.open("ab", buffering=0) as script:
         script.write(b"before\n")
         taken = Taken(logs.sample())
@@ -327,7 +344,7 @@ def test_a_planted_link_or_pipe_is_not_read(paths: RunPaths, tmp_path: Path) -> 
     secret.write_text("secret\n")
     paths.stdout.symlink_to(secret)
     os.mkfifo(paths.stderr)
-    logs = OutputLogs(paths, [], live=False)
+    logs = open_logs(paths, [], live=False)
     taken = Taken([*logs.sample(), *logs.sample(final=True)])
     assert not taken.lines
     assert taken.notices == [
@@ -337,6 +354,6 @@ def test_a_planted_link_or_pipe_is_not_read(paths: RunPaths, tmp_path: Path) -> 
 
 
 def test_no_logs_at_all(tmp_path: Path) -> None:
-    logs = OutputLogs(RunPaths(tmp_path / "gone"), [], live=False)
+    logs = open_logs(RunPaths(tmp_path / "gone"), [], live=False)
     assert logs.probe() == {} and not list(logs.sample(final=True))
     logs.close()

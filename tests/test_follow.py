@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import select
 import time
 from pathlib import Path
 
@@ -89,3 +90,35 @@ def test_a_fault_of_the_disk_costs_nothing(
         assert follower.poll(final=True)
     with RunReader(paths.db) as reader:
         assert [line.text for line in reader.output()] == ["one", "two"]
+
+
+def test_files_of_a_live_run_are_told_and_not_of_one_caught_up(paths: RunPaths) -> None:
+    from support.event_files import records, scalar, version
+
+    def poll(name: str, data: str | bytes, *, told: bool) -> None:
+        with open(paths.run_dir / name, "ab") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+        assert bool(select.select(follower.descriptors(), [], [], 0)[0]) == told
+        assert follower.poll()
+        assert not select.select(follower.descriptors(), [], [], 0)[0]
+
+    with RunDb(paths.db) as db:
+        follower = Follower(paths, db, columns={}, live=True, tell=lambda notice: None)
+        poll("m.csv", "step,loss\n0,0.5\n", told=False)
+        if not follower.descriptors():
+            pytest.skip("nothing can be watched here")
+        poll("m.csv", "1,0.25\n", told=True)
+        (paths.run_dir / "train").mkdir()
+        assert follower.poll()
+        poll("train/tfevents", records(version(), scalar("acc", 0, 0.5)), told=True)
+        poll("train/tfevents", records(scalar("acc", 1, 0.75)), told=True)
+        follower.close()
+        assert follower.descriptors() == []
+        assert follow(paths, db).poll() and follow(paths, db).descriptors() == []
+        # It goes on, watching anew.
+        poll("m.csv", "2,0.125\n", told=False)
+        poll("m.csv", "3,0.0625\n", told=True)
+        follower.close()
+    with RunReader(paths.db) as reader:
+        assert [point.value for point in reader.series("loss")] == [0.5, 0.25, 0.125, 0.0625]
+        assert [point.value for point in reader.series("train/acc")] == [0.5, 0.75]

@@ -392,6 +392,18 @@ def test_only_get_uses_up_a_code(locked: httpx.Client, tokens: http.Tokens) -> N
     assert locked.get(f"/?token={code}").status_code == 303
 
 
+@pytest.mark.parametrize(
+    "secret", ["", "0123456789abcde", "0123456789 abcdef", "é" * 16, "a\n" * 9]
+)
+def test_a_secret_that_keeps_nobody_out_is_refused(secret: str) -> None:
+    with pytest.raises(UsageError, match="the token "):
+        http.Tokens(secret)
+
+
+def test_a_secret_of_16_letters_and_digits_is_enough() -> None:
+    assert http.Tokens("0123456789abcdef").matches("0123456789abcdef")
+
+
 def test_the_oldest_of_many_codes_makes_room() -> None:
     tokens = http.Tokens()
     codes = [tokens.issue_code() for _ in range(tokens.MAX_CODES + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from guildlite.platform import (
     environment_value,
     host_name,
     iter_processes,
+    open_regular,
     signal_group,
     signal_name,
     signal_process,
@@ -149,10 +151,33 @@ def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
 
 def test_lock_does_not_follow_links(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError):
-        FileLock(tmp_path / "lock").try_acquire()
+    assert not FileLock(tmp_path / "lock").try_acquire()
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_names_of_signals() -> None:
     assert (signal_name(9), signal_name(99)) == ("SIGKILL", "signal 99")
+
+
+def test_only_plain_files_are_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"abc" and not os.get_inheritable(file.fileno())
+    for name, number in (
+        ("link", errno.ELOOP),
+        ("pipe", errno.EINVAL),
+        (".", errno.EINVAL),
+        ("absent", errno.ENOENT),
+    ):
+        with pytest.raises(OSError) as raised:
+            open_regular(tmp_path / name)
+        assert raised.value.errno == number
+    with pytest.raises(OSError):
+        open_regular("/dev/zero")
+
+
+def test_a_lock_that_cannot_be_had_is_not_held(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "gone" / "lock")
+    assert not lock.try_acquire() and not lock.acquire(0) and not lock.held

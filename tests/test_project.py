@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from guildlite import __version__
 from guildlite import project as project_module
+from guildlite.cache import CacheFile, file_stamp
 from guildlite.errors import ProjectFileError, UsageError
 from guildlite.flags import Flag, resolve_flags
 from guildlite.project import Chart, Metric, Project, find_project, load_project
@@ -353,9 +355,10 @@ def test_damaged_cache_does_not_matter(digits: Project, cache: Path, damage: byt
 def test_cache_of_another_version_or_shape_is_not_believed(
     digits: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project_module._write_cache(
-        digits.file, project_module._identify(digits.file), {}, {"models": {"a": {"bad": 1}}}
-    )
+    kept = CacheFile("projects", str(digits.file))
+    stamp = [__version__, file_stamp(digits.file)]
+    assert kept.read(stamp) is not None
+    kept.write([{}, {"models": {"a": {"bad": 1}}}], stamp)
     assert load_project(digits.file) == digits
     monkeypatch.setattr(project_module, "__version__", "99")
     forbid_reading(monkeypatch)

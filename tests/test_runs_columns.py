@@ -72,5 +72,5 @@ def test_every_row_is_there_whatever_the_number_of_a_statement(tmp_path: Path, s
 def test_a_restart_in_the_middle_opens_a_segment(tmp_path: Path):
     points = [(step, None, 1.0) for step in [*range(100), *range(50, 150)]]
     _, other = write_both_ways(tmp_path, [points[:30], points[30:]])
-    assert other["segment"] == [(1, 0, 1, 99), (1, 1, 1, 149)]
+    assert other["segment"] == [(1, 0, 1, 99, None), (1, 1, 1, 149, None)]
     assert [row[5] for row in other["series"]] == [0] * 100 + [1] * 100

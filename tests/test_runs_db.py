@@ -333,18 +333,22 @@ def test_cursors_commit_with_their_points(tmp_path: Path) -> None:
 
 PRINTED = [
     scalars(f"output/{name}", 1.0, 2.0, kind="output", path="gl.d/stdout.log")
-    for name in ("loss", "Train_Loss", "train/loss", "own", "val")
+    for name in ("loss", "Train_Loss", "train/loss", "own", "table", "val", "f1", "lr")
 ]
 FROM_FILES = [
     scalars("train/loss", 0.5, path="train/events.1"),
     scalars("output/own", 7.0, path="output/events.1"),
-    scalars("VAL", 0.1, kind="csv", path="log.csv"),
+    scalars("VAL", 0.1, path="events.2"),
+    scalars("output/table", 8.0, kind="csv", path="output/log.csv"),
+    scalars("f1", 0.3, kind="csv", path="log.csv"),
+    scalars("lr", 0.1, kind="jsonl", path="log.jsonl"),
+    scalars("lr", 0.1, path="events.2"),
 ]
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.permutations([*PRINTED, *FROM_FILES]), st.booleans(), st.booleans())
-def test_a_printed_number_gives_way_to_a_file_whatever_the_order(
+def test_a_printed_number_gives_way_to_an_event_file_whatever_the_order(
     tmp_path_factory: pytest.TempPathFactory, order: list[Reading], at_once: bool, reopen: bool
 ) -> None:
     path = tmp_path_factory.mktemp("db") / "run.db"
@@ -356,8 +360,12 @@ def test_a_printed_number_gives_way_to_a_file_whatever_the_order(
             db = RunDb(path)
     db.close()
     found = dict(rows(path, "SELECT key, count FROM series_key"))
-    # A file below `output/` is a file: its points stay, those printed go.
-    assert found == {"train/loss": 1, "output/own": 1, "VAL": 1}
+    # A file below `output/` is a file: its points stay, those printed go. A table elsewhere takes
+    # nothing away.
+    assert found == {
+        "train/loss": 1, "output/own": 1, "VAL": 1, "output/table": 1, "f1": 1, "output/f1": 2,
+        "lr": 2,
+    }  # fmt: skip
     for table in ("series", "segment", "bucket"):
         orphans = f"SELECT * FROM {table} WHERE key_id NOT IN (SELECT id FROM series_key)"
         assert rows(path, orphans) == []

@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,10 +76,8 @@ def test_golden_files(tmp_path: Path, name: str, written: bool) -> None:
     expected = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
     if written:
         with RunDb(path) as db:
-            assert [(each.path, each.offset, each.error) for each in db.cursors()] == [
-                ("train/events.1", 99, None),
-                ("log.csv", 5, "row 9 is damaged"),
-            ]
+            cursors = [(each.path, each.offset, each.error) for each in db.cursors()]
+            assert cursors[:2] == [("train/events.1", 99, None), ("log.csv", 5, "row 9 is damaged")]
             more = Cursor("log.csv", "csv", "d2", 6)
             db.write([Reading(more, {"long": [Point(3000, None, -1.0)]})])
             db.seal({})
@@ -97,7 +96,37 @@ def test_golden_files(tmp_path: Path, name: str, written: bool) -> None:
         long = reader.summary("long")
         assert long is not None and long.segments == 1
         assert (long.count, long.min) == ((3001, -1.0) if written else (3000, 0.0))
+        check_media(reader, expected)
     assert path.read_bytes() == before
+
+
+def check_media(reader: RunReader, expected: dict[str, Any]) -> None:
+    """Compare what is no scalar, which schema 1 did not hold."""
+    found = {
+        "media": reader.items("train/sample"),
+        "sessions": reader.sessions(),
+        "experiments": reader.experiments(),
+        "embeddings": reader.embeddings(),
+    }
+    for name, values in found.items():
+        assert json.loads(json.dumps(values)) == expected.get(name, []), name
+    series = [list(each) for each in reader.media("image")]
+    assert series == ([expected["series"]] if "series" in expected else [])
+
+
+def test_a_file_brought_up_has_the_columns_of_a_new_one(tmp_path: Path) -> None:
+    RunDb(tmp_path / "new.db").close()
+    for path in GOLDEN.glob("run-*.db"):
+        copy = Path(shutil.copy(path, tmp_path))
+        RunDb(copy).close()
+        for table in schema.metadata.tables:
+            columns = []
+            for each in (copy, tmp_path / "new.db"):
+                connection = sqlite3.connect(each)
+                rows = connection.execute(f"PRAGMA table_info({table})").fetchall()
+                columns.append(sorted(row[1:] for row in rows))
+                connection.close()
+            assert columns[0] == columns[1] != [], (path, table)
 
 
 def test_a_file_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from support.run_dirs import START, make_run
 from guildlite.errors import GuildliteError, LaunchError, RunNotFound, RunUnreadable, UsageError
 from guildlite.runs import Run, RunStore, Status
 from guildlite.runs.facts import read_fact, write_fact, write_text
+from guildlite.runs.find import mentions
 from guildlite.runs.store import safe_name
 
 
@@ -132,6 +133,58 @@ def test_what_names_no_run(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunNotFound):
         four.get(ref)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], 2),
+        (["EXPERT"], 1),
+        (["so", "best"], 1),
+        (["2026", "t"], 2),
+        (["so", "intro"], 0),
+        (["best\n"], 0),
+    ],
+)
+def test_words_are_looked_for_in_name_label_and_model(
+    store: RunStore, words: list[str], found: int
+) -> None:
+    runs = [make_run(store, label="Best so far"), make_run(store, "intro")]
+    assert sum(mentions(run, words) for run in runs) == found
+
+
+def test_numbers_begin_at_one(four: RunStore) -> None:
+    with pytest.raises(RunNotFound, match="no run 0: they are numbered from 1 to 4"):
+        four.get("0")
+
+
+@pytest.mark.parametrize(
+    ("fact", "words"),
+    [
+        ({"code": 3}, "exit status 3"),
+        ({"code": 0}, "exit status 0"),
+        ({"code": 127, "error": "sh: no such file"}, "exit status 127: sh: no such file"),
+        ({"code": None, "signal": 9}, "died of SIGKILL"),
+        ({}, ""),
+    ],
+)
+def test_how_it_ended_in_words(store: RunStore, fact: dict[str, object], words: str) -> None:
+    run = make_run(store, ended=False)
+    assert run.ending == ""
+    write_fact(run.paths.exit, fact)
+    assert run.fresh().ending == words
+
+
+def test_a_later_operation_looked_at_anew(store: RunStore) -> None:
+    run = make_run(store)
+    paths = run.paths.operation("2-evaluate")
+    paths.meta.mkdir(parents=True)
+    write_fact(paths.manifest, {"operation": "evaluate"})
+    (later,) = run.later_operations()
+    assert (later.exit_code, later.status) == (None, Status.LOST)
+    write_fact(paths.exit, {"code": 4})
+    assert (later.fresh().exit_code, later.fresh().status) == (4, Status.FAILED)
+    assert later.status == Status.LOST
 
 
 def test_a_misspelt_name_gets_the_nearest(four: RunStore) -> None:

@@ -20,10 +20,10 @@ from support.models import save_doubler, save_model
 from support.servers import running, start_serve
 
 from guildlite import http
-from guildlite.errors import GuildliteError
+from guildlite.errors import GuildliteError, UsageError
 from guildlite.http import RequestError
 from guildlite.serve.app import create_app
-from guildlite.serve.command import serve_run
+from guildlite.serve.command import Source, check_run, serve_run
 from guildlite.serve.engine import Engine
 from guildlite.serve.model import ModelFailed, ModelInfo, ModelRefused, TensorSpec
 from guildlite.serve.runtimes.onnx import OnnxRuntime
@@ -185,7 +185,7 @@ def test_health(client: httpx.Client) -> None:
 
 
 def test_other_addresses_answer_in_the_same_shape(client: httpx.Client) -> None:
-    for path, method, status in [("/docs", "GET", 404), ("/run", "GET", 405), ("/x", "PUT", 404)]:
+    for path, method, status in [("/redoc", "GET", 404), ("/run", "GET", 405), ("/x", "PUT", 404)]:
         answer = client.request(method, path)
         assert (answer.status_code, "error" in answer.json()) == (status, True)
 
@@ -275,6 +275,19 @@ def test_an_output_that_sums_over_the_batch_is_not_shared(tmp_path: Path) -> Non
         [("y", FLOAT, [])],
     )
     assert ask(engine_of(path), {"x": [1, 2]}, {"x": [3, 4]}) == [{"y": 3}, {"y": 7}]
+
+
+def test_a_model_that_looks_at_the_whole_batch_is_asked_row_by_row(tmp_path: Path) -> None:
+    path = save_model(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "mean"], ["y"]),
+        ],
+        [("x", FLOAT, ["n", 2])],
+        [("y", FLOAT, ["n", 2])],
+    )
+    assert ask(engine_of(path), {"x": [1, 2]}, {"x": [3, 4]}) == [{"y": [0, 0]}, {"y": [0, 0]}]
 
 
 def test_instances_of_different_lengths_are_answered_apart(tmp_path: Path) -> None:
@@ -413,7 +426,7 @@ def test_health_answers_while_the_model_is_busy(scripted: Scripted) -> None:
 
 
 def test_a_model_that_hangs_costs_a_timeout_and_its_place(scripted: Scripted) -> None:
-    engine = slow(Engine(scripted, max_inflight=2, timeout_s=0.2, workers=1))
+    engine = slow(Engine(scripted, max_inflight=2, timeout_s=0.2))
     with running(create_app(engine, title="t", file="f")) as port:
         url = f"http://localhost:{port}/run"
         # The second waits behind the first; when its time is up it is dropped and leaves.
@@ -492,26 +505,32 @@ def test_beyond_loopback_the_token_is_demanded_and_printed(serve: Any) -> None:
 
 
 def test_a_token_that_was_chosen_is_not_printed(serve: Any) -> None:
-    _, lines = serve(token="chosen-by-hand")
-    assert not [line for line in lines if "chosen-by-hand" in line]
-    environ = {**os.environ, "GL_TOKEN": "chosen-by-hand"}
+    _, lines = serve(token="chosen-by-hand-once")
+    assert not [line for line in lines if "chosen-by-hand-once" in line]
+    environ = {**os.environ, "GL_TOKEN": "chosen-by-hand-once"}
     pasted = subprocess.run(
         lines[4], shell=True, capture_output=True, text=True, timeout=60, env=environ, check=False
     )
     assert json.loads(pasted.stdout) == [{"prediction": [0, 0, 0]}]
 
 
+@pytest.mark.parametrize("token", ["", "short"])
+def test_a_short_token_is_refused_before_anything_is_loaded(run_dir: Path, token: str) -> None:
+    with pytest.raises(UsageError, match="too short"):
+        serve_run(Source(run_dir, "r"), port=0, token=token, out=print)
+
+
 def test_a_port_in_use_is_found_before_the_model_is_loaded(run_dir: Path) -> None:
     with http.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(GuildliteError, match=f"port {port} is in use") as caught:
-            serve_run(run_dir, name="r", port=port, out=print)
+            serve_run(Source(run_dir, "r"), port=port, out=print)
     assert (caught.value.hint or "").startswith("--port ")
 
 
 def test_check_predicts_and_returns(run_dir: Path) -> None:
     lines: list[str] = []
-    assert serve_run(run_dir, name="expert", check=True, out=lines.append) == 0
+    assert check_run(Source(run_dir, "expert"), out=lines.append) == 0
     assert lines[0] == "`model/m.onnx` of expert can be served"
     assert lines[-1] == "  zeros    prediction = [0.0, 0.0, 0.0]"
 
@@ -525,7 +544,7 @@ def test_check_fails_when_the_model_does(tmp_path: Path) -> None:
         {"shape": np.array([2, 2])},
     )
     with pytest.raises((ModelFailed, ModelRefused)):
-        serve_run(tmp_path, name="r", check=True, out=print)
+        check_run(Source(tmp_path, "r"), out=print)
 
 
 def test_a_request_kept_with_the_model_is_the_example(tmp_path: Path, serve: Any) -> None:

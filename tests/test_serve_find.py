@@ -9,7 +9,7 @@ import pytest
 
 from guildlite.errors import UsageError
 from guildlite.serve import find
-from guildlite.serve.find import NoModel, find_model
+from guildlite.serve.find import NoModel, find_model, list_models
 
 
 def touch(run_dir: Path, *names: str) -> None:
@@ -56,23 +56,24 @@ def test_a_run_without_any_says_what_to_write(tmp_path: Path) -> None:
     assert ".onnx" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("model.pt", "a PyTorch file"),
-        ("export/saved_model.pb", "a TensorFlow SavedModel"),
-        ("model/export.meta", "a TensorFlow 1 export"),
-        ("m.keras", "a Keras model"),
-        ("m.joblib", "a pickle"),
-    ],
-)
-def test_known_formats_that_are_not_served_yet_are_named(
-    tmp_path: Path, name: str, said: str
-) -> None:
-    touch(tmp_path, name)
-    for file in (None, name):
-        with pytest.raises(NoModel, match=f"`{name}` is {said}, which cannot be served yet"):
+def test_what_cannot_be_served_by_itself_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "model.safetensors")
+    for file in (None, "model.safetensors"):
+        with pytest.raises(
+            NoModel, match=r"`model.safetensors` is a weights file, which"
+        ) as caught:
             find_model(tmp_path, name="r", file=file)
+        assert "--predictor MODULE:NAME" in (caught.value.hint or "")
+
+
+def test_safe_before_trusted_and_described_before_all(tmp_path: Path) -> None:
+    touch(tmp_path, "model.onnx", "saved_model.pb", "last/model.safetensors")
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x04.")
+    assert [model.relative for model in list_models(tmp_path)] == [
+        "model.onnx", "saved_model.pb", "model.pkl", "last/model.safetensors",
+    ]  # fmt: skip
+    touch(tmp_path, "saved_model.signature.json")
+    assert find_model(tmp_path, name="r").relative == "saved_model.pb"
 
 
 def test_links_count_only_where_they_stay_inside(tmp_path: Path) -> None:

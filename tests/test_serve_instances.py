@@ -15,6 +15,15 @@ from guildlite.serve.instances import Decoder, encode, to_plain
 from guildlite.serve.model import DATATYPES, ModelInfo, TensorSpec
 
 
+@pytest.fixture(autouse=True, params=["orjson", "json"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every rule holds with orjson and without."""
+    if request.param == "json":
+        monkeypatch.setattr(instances, "orjson", None)
+    elif instances.orjson is None:
+        pytest.skip("orjson is not installed")
+
+
 def decoder(datatype: str = "FP32", shape: tuple[int, ...] = (3,)) -> Decoder:
     spec = TensorSpec("image", datatype, (-1, *shape))
     return Decoder(ModelInfo("m", (spec,), ()), {"image": shape})
@@ -236,7 +245,8 @@ def test_any_json_is_taken_whole_or_refused(
 
 def test_floats_are_written_with_the_fewest_digits() -> None:
     answer = encode([{"p": np.array([0.1, 1e-7, 1 / 3], dtype=np.float32)}])
-    assert answer == b'[{"p":[0.1,1e-07,0.33333334]}]'
+    # Two writers of JSON differ in the exponent: 1e-7, 1e-07.
+    assert answer.replace(b"e-07", b"e-7") == b'[{"p":[0.1,1e-7,0.33333334]}]'
     assert encode([{"p": np.array([0.1, 1 / 3])}]) == b'[{"p":[0.1,0.3333333333333333]}]'
 
 

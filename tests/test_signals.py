@@ -30,8 +30,9 @@ from support.processes import (
 from support.run_dirs import make_run
 
 from guildlite.execute import stop as stopping
-from guildlite.execute.executor import LocalExecutor, LocalJob
+from guildlite.execute.executor import LocalExecutor
 from guildlite.execute.frontend import FrontEnd
+from guildlite.execute.inline import EndedJob
 from guildlite.execute.supervisor import Supervisor
 from guildlite.execute.waiter import Order, fork_waiter
 from guildlite.runs import Run, RunStore
@@ -140,33 +141,33 @@ def test_ctrl_c_thrice_kills(project: Path, front: Start) -> None:
     assert (fresh(run).status, fresh(run).exit_signal) == ("stopped", signal.SIGKILL)
 
 
-def another_front_end(run: Run) -> FrontEnd:
+def another_front_end(run: Run) -> contextlib.closing[FrontEnd]:
     """Return a front end in this process, which shows nothing."""
     nowhere = (io.BytesIO(), io.BytesIO())
-    return FrontEnd(run, run, LocalJob(run, 0, -1), nowhere, lambda _: None)
+    return contextlib.closing(FrontEnd(run, run, EndedJob(), nowhere, lambda _: None))
 
 
 def test_ctrl_c_before_the_script_is_there_reaches_it(project: Path, front: Start) -> None:
     _, run = begin(front, project, SAVING, "-d")
     started = run.paths.started.read_bytes()
     run.paths.started.unlink()
-    end = another_front_end(run)
-    end._on_signal(signal.SIGINT)
-    assert run.paths.stop.exists()
-    run.paths.started.write_bytes(started)
-    end._look()
+    with another_front_end(run) as end:
+        end._on_signal(signal.SIGINT)
+        assert run.paths.stop.exists()
+        run.paths.started.write_bytes(started)
+        end._look()
     assert wait_ended(run).exit_code == 0
 
 
 def test_front_end_ends_the_grace_when_the_supervisor_is_gone(project: Path, front: Start) -> None:
     _, run = begin(front, project, ignoring("SIGINT", "SIGTERM"), "-d")
     os.kill(roles(run)["supervisor"], signal.SIGKILL)
-    end = another_front_end(run)
-    end._on_signal(signal.SIGTERM)
-    end._look()
-    assert fresh(run).status == "running"
-    end._kill_at = 0.0
-    end._look()
+    with another_front_end(run) as end:
+        end._on_signal(signal.SIGTERM)
+        end._look()
+        assert fresh(run).status == "running"
+        end._kill_at = 0.0
+        end._look()
     assert wait_ended(run).exit_signal == signal.SIGKILL
     assert fresh(run).status == "stopped"
 

@@ -22,12 +22,14 @@ FAST = {"guildlite", "guildlite.cli", "guildlite.cli.main"}
 RUNS = FAST | {
     f"guildlite.{name}"
     for name in (
+        "cache",
         "cli.commands",
         "cli.context",
         "cli.group",
         "cli.output",
         "cli.runs",
         "cli.words",
+        "defaults",
         "errors",
         "execute",
         "execute.catchup",
@@ -38,12 +40,14 @@ RUNS = FAST | {
         "runs.changes",
         "runs.compare",
         "runs.facts",
+        "runs.find",
         "runs.migrations",
         "runs.paths",
         "runs.reader",
         "runs.run",
         "runs.store",
         "series",
+        "wording",
     )
 }
 

@@ -130,7 +130,43 @@ def test_never_started_is_lost_once_its_launcher_is_gone(unfinished: Run) -> Non
     unfinished.paths.manifest.unlink()
     gone = launcher._replace(start="1")
     write_fact(unfinished.paths.manifest, {**manifest, "launcher": gone.to_json()})
+    # Its supervisor may have outlived it, and be about to start the script.
+    assert fresh(unfinished).status == "pending"
+    unfinished.paths.stop.write_text("{}")
+    assert fresh(unfinished).status == "stopped"
+    unfinished.paths.stop.unlink()
+    written = time.time() - 6
+    os.utime(unfinished.paths.manifest, (written, written))
     assert fresh(unfinished).status == "lost"
+
+
+def test_a_run_in_the_making_is_pending(store: RunStore) -> None:
+    made = store.create("digits")
+    made.paths.sources.mkdir()
+    (listed,) = store.list()
+    assert (listed.error, listed.status, listed.busy()) == (None, "pending", True)
+    assert not needs_settling(fresh(made))
+    # Its making ended without a manifest: killed, say.
+    old = time.time() - 61
+    os.utime(made.paths.root, (old, old))
+    assert fresh(made).status == "lost"
+    assert fresh(made).error == "gl.d/meta/manifest.json is missing"
+
+
+def test_a_manifest_that_appears_is_seen(store: RunStore) -> None:
+    made = store.create("digits")
+    assert made.error is None and made.model == ""
+    write_fact(made.paths.manifest, {"model": "digits"})
+    assert made.error is None and made.model == "digits"
+
+
+@pytest.mark.parametrize("name", ["stdout.log", "run.db", "lock"])
+def test_a_started_run_that_lost_its_manifest_is_not_in_the_making(
+    store: RunStore, name: str
+) -> None:
+    made = store.create("digits")
+    (made.paths.root / name).touch()
+    assert fresh(made).error == "gl.d/meta/manifest.json is missing"
 
 
 def test_a_copy_of_a_running_run_does_not_run(project: Path, front: Start) -> None:

@@ -13,7 +13,13 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 
-from guildlite.tfevents import EventDecoder, OtherValue, ScalarValue, UnreadableEvent
+from guildlite.tfevents import (
+    EventDecoder,
+    OtherValue,
+    ScalarValue,
+    SessionStart,
+    UnreadableEvent,
+)
 
 
 def shape(*sizes: int) -> TensorShapeProto:
@@ -150,7 +156,9 @@ def test_kinds_by_field():
 def test_graphs_and_marks():
     decoder = EventDecoder()
     assert decoder.decode(version()) == []
-    assert decoder.decode(Event(session_log=SessionLog(status=1)).SerializeToString()) == []
+    start, stop = (Event(step=7, session_log=SessionLog(status=each)) for each in (1, 2))
+    assert decoder.decode(start.SerializeToString()) == [SessionStart(7)]
+    assert decoder.decode(stop.SerializeToString()) == []
     assert decoder.decode(Event(graph_def=b"x").SerializeToString()) == [
         OtherValue("", "graphs", "graph")
     ]

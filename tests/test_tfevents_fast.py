@@ -20,6 +20,7 @@ from support.event_files import (
     header,
     records,
     scalar,
+    start,
     summary,
     tensor,
     version,
@@ -42,31 +43,41 @@ FILES = sorted(GOLDEN.rglob("*tfevents*"))
 Decoder = EventDecoder | TemplateDecoder
 
 
-def said(batch: Batch, decoder: Decoder, offset: int) -> tuple[object, ...]:
-    """Return all that reading gave, bit by bit."""
+def said(batch: Batch, offset: int) -> tuple[object, ...]:
+    """Return all that reading a stretch gave, bit by bit."""
     columns = [
         (tag, each.steps.tolist(), each.wall_times.tobytes(), each.values.tobytes())
         for tag, each in batch.columns.items()
     ]
-    framing = batch.framing and batch.framing.message
     others = list(batch.others)
-    known = sorted(decoder.plugins.items())
-    return columns, batch.points, others, batch.skipped, batch.damage, framing, known, offset
+    return columns, batch.points, others, batch.skipped, batch.damage, batch.restart, offset
 
 
-def plainly(data: bytes, decoder: Decoder) -> tuple[object, ...]:
-    reader = RecordReader(io.BytesIO(data))
-    return said(read_plainly(reader, decoder, len(data), len(data)), decoder, reader.offset)
+def plainly(data: bytes, decoder: Decoder) -> list[object]:
+    """Return what every stretch gave, up to where a session starts or reading ends, and why."""
+    reader, found = RecordReader(io.BytesIO(data)), []
+    while True:
+        start = reader.offset
+        batch = read_plainly(reader, decoder, len(data), len(data))
+        if reader.offset == start:
+            break
+        found.append(said(batch, reader.offset))
+    return [*found, batch.framing and batch.framing.message, sorted(decoder.plugins.items())]
 
 
-def by_blocks(data: bytes) -> tuple[object, ...]:
-    decoder = TemplateDecoder()
-    batch, offset = BlockDecoder(decoder).decode(data, 0, frame(data))
-    if batch.framing is None:
-        # What is left by the lengths is the plain reader's to judge.
-        reader = RecordReader(io.BytesIO(data), offset)
-        batch.framing = read_plainly(reader, decoder, len(data), 1).framing
-    return said(batch, decoder, offset)
+def by_blocks(data: bytes) -> list[object]:
+    decoder, offset, found = TemplateDecoder(), 0, []
+    blocks = BlockDecoder(decoder)
+    while True:
+        start, block = offset, data[offset:]
+        batch, offset = blocks.decode(block, start, frame(block))
+        if offset == start:
+            break
+        found.append(said(batch, offset))
+    # What is left by the lengths is the plain reader's to judge.
+    reader = RecordReader(io.BytesIO(data), offset)
+    framing = read_plainly(reader, decoder, len(data), 1).framing
+    return [*found, framing and framing.message, sorted(decoder.plugins.items())]
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +154,9 @@ FORMS = st.sampled_from(
 
 @st.composite
 def payloads(draw: st.DrawFn) -> bytes:
-    kind = draw(st.sampled_from(["simple", "simple", "tensor", "tensor", "two", "bytes", "mark"]))
+    kind = draw(
+        st.sampled_from(["simple", "simple", "tensor", "tensor", "two", "bytes", "mark", "start"])
+    )
     step, wall_time = draw(STEPS), draw(st.floats(0, 2e9))
     tag = draw(TAGS)
     if kind == "simple":
@@ -159,6 +172,8 @@ def payloads(draw: st.DrawFn) -> bytes:
         return summary(step, wall_time, *values)
     if kind == "bytes":
         return draw(st.binary(max_size=40))
+    if kind == "start":
+        return start(step)
     return version(wall_time)
 
 
@@ -186,12 +201,19 @@ def test_blocks_cut_anywhere(stream: list[bytes], cuts: list[int]):
     found: dict[str, list[object]] = {}
     at = 0
     for end in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
-        block = data[at:end]
-        batch, at = blocks.decode(block, at, frame(block))
+        start = -1
+        while at != start:  # a session that starts ends a stretch
+            start, block = at, data[at:end]
+            batch, at = blocks.decode(block, start, frame(block))
+            for tag, columns in batch.columns.items():
+                found.setdefault(tag, []).extend(columns)
+    expected: dict[str, list[object]] = {}
+    reader, plain = RecordReader(io.BytesIO(data)), EventDecoder()
+    while reader.offset < len(data):
+        batch = read_plainly(reader, plain, len(data), len(data))
         for tag, columns in batch.columns.items():
-            found.setdefault(tag, []).extend(columns)
-    expected = read_plainly(RecordReader(io.BytesIO(data)), EventDecoder(), len(data), len(data))
-    assert repr(found) == repr({tag: list(each) for tag, each in expected.columns.items()})
+            expected.setdefault(tag, []).extend(columns)
+    assert repr(found) == repr(expected)
 
 
 # Damage, one kind at a time ----------------------------------------------------------------------

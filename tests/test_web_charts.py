@@ -13,13 +13,7 @@ from guildlite.project import Chart
 from guildlite.series import Point, Summary, is_system_key
 from guildlite.web import cards, charts
 from guildlite.web.charts import Line, Scale
-from guildlite.web.numbers import (
-    format_bytes,
-    format_duration,
-    format_number,
-    scale_of,
-    unit_of,
-)
+from guildlite.web.numbers import format_value, scale_of, unit_of
 
 NAN, INF = float("nan"), float("inf")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -182,34 +176,15 @@ def test_any_points_make_a_chart_inside_its_frame(pairs: list[tuple[int, float]]
     ("value", "expected"),
     [
         (None, "NaN"),
-        (NAN, "NaN"),
         (INF, "∞"),
         (-INF, "\N{MINUS SIGN}∞"),
-        (0.0, "0"),
-        (3.0, "3"),
-        (1234567.0, "1,234,567"),
-        (0.123456, "0.1235"),
         (-0.5, "\N{MINUS SIGN}0.5"),
         (1.5e-7, "1.5e-07"),
-        (4168.24, "4,168.2"),
-        (1e300, "1e+300"),
+        (1234567.0, "1,234,567"),
     ],
 )
-def test_numbers(value: float | None, expected: str) -> None:
-    assert format_number(value) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "pattern", "expected"),
-    [
-        (0.9567, "0.0%", "95.7%"),
-        (0.5, "0", "0"),
-        (1234.5, "#,##0.00", "1,234.50"),
-        (3, "0.000", "3.000"),
-    ],
-)
-def test_patterns_of_the_project_file(value: float, pattern: str, expected: str) -> None:
-    assert format_number(value, pattern=pattern) == expected
+def test_numbers_have_the_signs_of_print(value: float | None, expected: str) -> None:
+    assert format_value(value) == expected
 
 
 def test_units_follow_from_system_keys() -> None:
@@ -224,20 +199,11 @@ def test_units_follow_from_system_keys() -> None:
     assert not is_system_key("model/op/x")
     assert not is_system_key("system/loss")
     assert scale_of(3 * 2**20, "bytes/s") == (2**20, " MiB/s")
-    assert format_number(0.431, "ratio") == "43.1%"
-    assert format_number(75, "°C") == "75 °C"
-
-
-def test_sizes_and_times() -> None:
-    assert [format_bytes(size) for size in (0, 812, 1536, 5 * 2**30)] == [
-        "0 B", "812 B", "1.5 KiB", "5.0 GiB",
-    ]  # fmt: skip
-    spans = [0.04, 9.96, 59.6, 185, 8040, 200_000]
-    assert [format_duration(span) for span in spans] == [
-        "0.0 s", "10 s", "1 min 00 s", "3 min 05 s", "2 h 14 min", "2 d 07 h",
-    ]  # fmt: skip
-    assert format_duration(None) == ""
     assert math.isclose(scale_of(5e-324, "")[0], 1.0)
+    assert format_value(0.431, "ratio") == "43.1%"
+    assert format_value(75, "°C") == "75 °C"
+    assert format_value(INF, "bytes") == "∞"
+    assert format_value(0.431, "ratio", "0.00") == "0.43"  # the project's word goes first
 
 
 def summary_of(key: str, count: int) -> Summary:

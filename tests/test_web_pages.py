@@ -109,7 +109,7 @@ def test_the_first_page_is_the_run_table(client: httpx.Client) -> None:
     text = text_of(page.text)
     assert "Runs 8" in text
     for words in (
-        "best so far", "80.0%", "0.5", "1 min 04 s", "completed", "failed", "lost", "stopped",
+        "best so far", "80.0%", "0.5", "1m 04s", "completed", "failed", "lost", "stopped",
         "unreadable",
     ):  # fmt: skip
         assert words in text
@@ -123,6 +123,11 @@ def test_latest_leads_to_the_newest_run(client: httpx.Client, place: Path) -> No
     newest = RunStore(place / "runs").list()[0]
     assert client.get("/runs/latest").headers["location"] == f"/runs/{newest.id}"
     assert client.get("/runs/latest/system").headers["location"] == f"/runs/{newest.id}/system"
+    tagged = client.get("/runs/latest/scalars?tags=a%2Fb").headers["location"]
+    assert tagged == f"/runs/{newest.id}/scalars?tags=a%2Fb"
+    file = client.get("/runs/latest/files/out/a%20b.txt").headers["location"]
+    assert file == f"/runs/{newest.id}/files/out/a%20b.txt"
+    assert client.get("/runs/latest/nonsense").status_code == 404
     assert client.get("/api/v1/runs/latest").json()["id"] == newest.id
 
 
@@ -173,7 +178,7 @@ def test_every_page_of_every_run_answers(client: httpx.Client, place: Path, sect
 def test_overview(client: httpx.Client, good: Run) -> None:
     text = text_of(client.get(f"/runs/{good.id}").text)
     for words in (
-        "best so far", "completed", "exit status 0", "1 min 04 s", "keep this",
+        "best so far", "completed", "exit status 0", "1m 04s", "keep this",
         "validation/accuracy 80.0%", "best 90.0% at step 1", "lr 0.1 flag",
         "rundir $RUNDIR", "python -u expert.py --title", "a warning", "4f2c9e1",
         "2 items a.txt b.txt", "the GPU cannot be read", "user ada",
@@ -187,7 +192,7 @@ def test_how_a_run_ended_is_said(client: httpx.Client, place: Path) -> None:
     assert "err ValueError: x" in failed
     assert "/output?page=1#L1" in client.get(f"/runs/{run_of(place, '174601').id}").text
     killed = text_of(client.get(f"/runs/{run_of(place, '174701').id}").text)
-    assert "ended by SIGKILL" in killed
+    assert "died of SIGKILL" in killed
     lost = text_of(client.get(f"/runs/{run_of(place, '174801').id}").text)
     assert "nobody saw it end" in lost
 
@@ -295,12 +300,12 @@ def test_the_api_says_null_for_what_is_not_finite(client: httpx.Client, good: Ru
     answer = client.get("/api/v1/series", params={"run": good.id, "tag": "odd", "px": 100})
     (odd,) = answer.json()["series"]
     assert (odd["x"], odd["y"]) == ([0, 3], [1.0, 4.0])
-    assert odd["non_finite"] == [[1, "nan"], [2, "inf"]]
+    assert [each[:2] for each in odd["non_finite"]] == [[1, "nan"], [2, "inf"]]
     assert (odd["n"], odd["min"], odd["max"], odd["last"]) == (4, 1.0, 4.0, 4.0)
     assert odd["sampled"] is False
     both = client.get(f"/api/v1/series?run={good.id},{good.id}&tag=train/loss").json()["series"]
     assert [each["y"] for each in both] == [[2.0, 1.0, 0.5]]
-    assert client.get(f"/api/v1/series?run={good.id}&tag=none").json() == {"series": []}
+    assert client.get(f"/api/v1/series?run={good.id}&tag=none").json()["series"] == []
     assert client.get("/api/v1/series?run=none&tag=x").status_code == 404
     assert client.get(f"/api/v1/series?run={good.id}&tag=x&px=1").status_code == 422
 
@@ -344,7 +349,8 @@ def test_hostile_text_stays_text(client: httpx.Client, place: Path, section: str
         client.get(f"/runs/{run.id}/scalars", params={"tags": HOSTILE + "["}).text,
         client.get(f"/runs/{run.id}/output", params={"q": HOSTILE, "op": HOSTILE}).text,
     ):
-        assert "<script" not in page
+        own = r'<script type="module" src="/static/dist/[\w-]+\.js"></script>'
+        assert "<script" not in re.sub(own, "", page)
         assert "<img src=x" not in page
         assert "\u202e" not in page
         assert "\x1b" not in page

@@ -77,8 +77,8 @@ _CHANGES = [
     (re.compile(r"token=\S+"), "token"),
     (re.compile(r"^(\s*host\s+)\S+$", re.MULTILINE), r"\1HOST"),
     (re.compile(r"\bnow\b|\b\d+[smhd] ago\b"), "AGO"),
-    (re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?"), "0"),
-    (re.compile(r"\b0 [kMG]?B\b"), "SIZE"),
+    (re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-+]?\d+)?"), "0"),
+    (re.compile(r"\b0 (?:[KMGTP]i)?B\b"), "SIZE"),
     (re.compile(r"[ \t]+"), " "),
 ]
 

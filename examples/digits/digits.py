@@ -4,6 +4,7 @@ The data are the 1,797 handwritten digits that come with scikit-learn: 8 by 8 pi
 to 16 (ink), each with its label 0 to 9. `prepare` puts them on disk, split once and for all.
 """
 
+import json
 import os
 import sys
 import time
@@ -91,7 +92,7 @@ def save_npz(path, arrays):
 
 
 def save_model(rundir, step, weights, nodes):
-    """Write RUNDIR/model: weights.npz for the test, digits.onnx for everybody else.
+    """Write RUNDIR/model: weights.npz for the test, digits.onnx and its signature for the rest.
 
     `weights` maps names to arrays. `nodes` are the ONNX nodes that lead from `pixels` (n, 64), by
     way of those names, to `prediction` (n, 10). The model's input is `image`: pixels as they come,
@@ -115,9 +116,21 @@ def save_model(rundir, step, weights, nodes):
     folder = Path(rundir, "model")
     folder.mkdir(parents=True, exist_ok=True)
     save_npz(folder / "weights.npz", {**weights, "step": np.array(step)})
-    unfinished = folder / ".digits.onnx"
-    unfinished.write_bytes(model.SerializeToString())
-    unfinished.replace(folder / "digits.onnx")
+    write(folder / "digits.onnx", model.SerializeToString())
+    # What the model file cannot say: `gl serve` draws its page by it.
+    signature = {
+        "classes": [str(digit) for digit in range(10)],
+        "logits": True,
+        "preprocess": {"image": {"width": 8, "height": 8, "range": [0, INK], "margin": 0}},
+    }
+    write(folder / "digits.signature.json", json.dumps(signature, indent=2).encode())
+
+
+def write(path, content):
+    """Write a file by rename, so that a reader finds the old one or the new."""
+    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
 
 
 def newest_weights(rundir):

@@ -20,8 +20,8 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("launch", "Train a model in a new run"),
         "evaluate": ("launch", "Evaluate an existing run"),
         "run": ("launch", "Run any operation or script"),
-        "attach": ("launch", "Follow a run as if it had been started here"),
-        "stop": ("launch", "Stop a run"),
+        "attach": ("running", "Follow a run as if it had been started here"),
+        "stop": ("running", "Stop a run"),
     },
     "Look": {
         "runs": ("runs", "List runs, newest first"),
@@ -39,6 +39,12 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
         "restore": ("curate", "Bring runs back from the trash"),
         "purge": ("curate", "Delete trashed runs for good"),
         "index": ("index", "Check or rebuild the cache over all runs"),
+    },
+    "Exchange": {
+        "export": ("export", "Write runs as event files, CSV or JSON lines"),
+        "import": ("imports", "Make runs of TensorBoard log directories"),
+        "verify": ("verify", "Compare runs with their event files"),
+        "rebuild": ("rebuild", "Read a run's files again"),
     },
     "Serve": {
         "serve": ("serve", "Serve the model of a run over HTTP"),

@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guildlite import defaults
 from guildlite.errors import ProjectFileError, UsageError
 
 if TYPE_CHECKING:
     from guildlite.project import Project
     from guildlite.runs import Run, RunStore
-
-#: Where runs go when there is no project file.
-DEFAULT_RUNS = "runs"
 
 
 class Context:
@@ -86,10 +84,10 @@ class Context:
         try:
             project = self.find_project()
         except ProjectFileError as error:
-            root = (Path(error.path).parent if error.path else self.directory) / DEFAULT_RUNS
+            root = (Path(error.path).parent if error.path else self.directory) / defaults.RUNS_DIR
             self.say(f"{error.message}; looking for runs in {root}")
             return root
-        return project.runs_root if project else self.directory / DEFAULT_RUNS
+        return project.runs_root if project else self.directory / defaults.RUNS_DIR
 
     def get_run(self, ref: str | None) -> Run:
         """Return the run a RUN word means, the latest for None; raises RunNotFound."""

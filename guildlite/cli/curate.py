@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from guildlite.cli.context import Context
-from guildlite.cli.output import plural
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
+from guildlite.wording import format_count
 
 if TYPE_CHECKING:
     from guildlite.runs import Run
@@ -108,14 +108,14 @@ def rm(context: Context, refs: tuple[str, ...]) -> int:
             failed = True
             context.say(f"error: {run.id} stays where it is: {_reason(error)}")
     if moved:
-        context.say(f"moved {plural(len(moved), 'run')} to the trash; bring back with:")
+        context.say(f"moved {format_count(len(moved), 'run')} to the trash; bring back with:")
         context.say(f"  gl restore {' '.join(_word(run.id) for run in moved)}")
     return 1 if failed else 0
 
 
 def _refuse_active(chosen: Sequence[Run]) -> None:
     for run in chosen:
-        if not run.error and run.status.value in ("running", "pending"):
+        if not run.error and not run.status.ended:
             raise GuildliteError(
                 f"run `{run.id}` is {run.status.value}", hint=f"stop it first: `gl stop {run.id}`"
             )
@@ -187,7 +187,7 @@ def purge(context: Context, refs: tuple[str, ...], yes: bool) -> int:
         except (GuildliteError, OSError) as error:
             failed += 1
             context.say(f"error: {run.id} stays in the trash: {_reason(error)}")
-    context.say(f"deleted {plural(len(chosen) - failed, 'run')} for good")
+    context.say(f"deleted {format_count(len(chosen) - failed, 'run')} for good")
     return 1 if failed else 0
 
 
@@ -197,7 +197,7 @@ def _confirmed(context: Context, chosen: Sequence[Run]) -> bool:
     if len(chosen) > 10:
         context.say(f"  and {len(chosen) - 10} more")
     # click's own question leaves a space on stdout, which is for data.
-    sys.stderr.write(f"delete {plural(len(chosen), 'run')} for good? [y/N] ")
+    sys.stderr.write(f"delete {format_count(len(chosen), 'run')} for good? [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):

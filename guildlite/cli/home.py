@@ -7,15 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from guildlite.cli.context import Context
-from guildlite.cli.output import (
-    aligned,
-    coloured,
-    for_terminal,
-    format_ago,
-    plural,
-    status_colour,
-    status_text,
-)
+from guildlite.cli.output import aligned, coloured, coloured_status, for_terminal, status_of
+from guildlite.wording import format_ago, format_count
 
 if TYPE_CHECKING:
     from guildlite.project import Project
@@ -50,10 +43,10 @@ def _where(context: Context, project: Project | None) -> Iterator[str]:
 
 def _about_runs(runs: list[Run]) -> Iterator[tuple[str, str]]:
     active = [run for run in runs if not run.error and run.status.value == "running"]
-    yield "runs", plural(len(runs), "run") + (f", {len(active)} running" if active else "")
+    yield "runs", format_count(len(runs), "run") + (f", {len(active)} running" if active else "")
     last = runs[0]
-    status = "unreadable" if last.error else last.status.value
-    shown = coloured(status_text(status), status_colour(status))
+    status = status_of(last)
+    shown = coloured_status(status)
     ago = format_ago(last.started_at or last.created_at, time.time())
     yield "latest", f"{for_terminal(last.id)}  {shown}  {ago}".rstrip()
 

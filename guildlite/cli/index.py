@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from guildlite.cli.context import Context
-from guildlite.cli.output import aligned, format_duration, format_size, plural
+from guildlite.cli.output import aligned
 from guildlite.cli.words import command
 from guildlite.errors import UsageError
+from guildlite.wording import format_count, format_duration, format_size
 
 if TYPE_CHECKING:
     from guildlite.index import Index
@@ -42,7 +43,7 @@ def index(context: Context, check: bool, rebuild: bool) -> int:
             began = time.monotonic()
             count = found.rebuild(progress=_progress())
             took = format_duration(time.monotonic() - began)
-            context.say(f"indexed {plural(count, 'run')} in {took}")
+            context.say(f"indexed {format_count(count, 'run')} in {took}")
             return 0
         found.refresh()
         if check:
@@ -58,7 +59,7 @@ def _check(context: Context, found: Index) -> int:
         context.write(f"{each.run}  {each.what}" if each.run else each.what)
     if differences:
         context.say(
-            f"{plural(len(differences), 'difference')}; `gl index --rebuild` makes it right"
+            f"{format_count(len(differences), 'difference')}; `gl index --rebuild` makes it right"
         )
         return 1
     context.say("the index says what the run directories say")

@@ -79,7 +79,7 @@ def _operation_paths(run: Run, operation: str | None) -> OperationPaths:
 
 def _is_active(run: Run, paths: OperationPaths) -> bool:
     """Tell whether more may come: asked of the files anew, since a `Run` keeps its status."""
-    fresh = type(run)(run.path)
+    fresh = run.fresh()
     if not paths.name:
         return not fresh.status.ended
     named = [each for each in fresh.later_operations() if each.name == paths.name]

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from guildlite.errors import GuildliteError
 
-INTERRUPTED = 130
-
 
 def main() -> None:
     """Run gl on the words of the command line; never returns."""
@@ -61,6 +59,7 @@ def _answer_quickly(args: Sequence[str]) -> int | None:
 
 def _run_command(args: list[str]) -> int:
     from guildlite.cli.context import Context
+    from guildlite.errors import INTERRUPTED
 
     _print_anything()
     context = Context()
@@ -93,6 +92,7 @@ def _invoke(args: list[str], context: object) -> int:
     import click
 
     from guildlite.cli.group import gl
+    from guildlite.errors import INTERRUPTED
 
     try:
         # What a command returns is its exit status; None is 0.

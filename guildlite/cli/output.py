@@ -1,4 +1,4 @@
-"""How values look on a terminal and in JSON: text, tables, colour, numbers, times.
+"""How things are laid out on a terminal and in JSON: safe text, tables, colour.
 
 Everything a run says of itself (names, labels, flags, output) passes `for_terminal` before it is
 printed, so that no file can move a cursor or hide a word. Colour only repeats what a word says.
@@ -8,23 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from guildlite.wording import visible
+
+if TYPE_CHECKING:
+    from guildlite.runs import Run
 
 # Text ---------------------------------------------------------------------------------------------
-
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-#: Marks that change the direction of text or are not seen: they can make a line read as another.
-_HIDDEN = (0x061C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
-_ESCAPES = {
-    **_CONTROLS,
-    **{code: f"\\u{code:04x}" for code in _HIDDEN},
-    **{code: f"\\x{code - 0xDC00:02x}" for code in range(0xDC80, 0xDD00)},
-    0x09: "\\t",
-    0x0A: "\\n",
-    0x0D: "\\r",
-}
 
 
 def for_terminal(text: object) -> str:
@@ -32,19 +24,19 @@ def for_terminal(text: object) -> str:
 
     C0, C1 and DEL, bidirectional and invisible marks, and bytes of file names that are no UTF-8.
     """
-    plain = str(text)
-    # Nearly all text is printable, and this check is ten times faster than the translation.
-    return plain if plain.isprintable() else plain.translate(_ESCAPES)
+    return visible(str(text))
 
 
 def cell_width(text: str) -> int:
     """Return how many columns of a terminal `text` takes."""
     if text.isascii():
         return len(text)
-    from unicodedata import combining, east_asian_width
+    from unicodedata import category, east_asian_width
 
+    # Accents, and joiners between letters, take no room of their own.
     return sum(
-        0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text
+        0 if category(char) in ("Mn", "Me", "Cf") else 2 if east_asian_width(char) in "WF" else 1
+        for char in text
     )
 
 
@@ -59,6 +51,12 @@ def fit(text: str, width: int) -> str:
             break
         kept.append(char)
     return "".join(kept) + "…" if width > 0 else ""
+
+
+def relative(path: os.PathLike[str]) -> str:
+    """Return a path as it is typed here: relative to this directory where that is not far."""
+    found = os.path.relpath(path)
+    return os.fspath(path) if found.startswith("../..") else found
 
 
 # Terminal -----------------------------------------------------------------------------------------
@@ -100,6 +98,11 @@ _STATUSES = {
 }
 
 
+def status_of(run: Run) -> str:
+    """Return the word for a run's status; `unreadable` where its files are damaged."""
+    return "unreadable" if run.error else run.status.value
+
+
 def status_text(status: str) -> str:
     """Return icon and word of a status; where the terminal cannot write icons, the word."""
     icon = _STATUSES.get(status, (" ", None))[0]
@@ -108,6 +111,11 @@ def status_text(status: str) -> str:
     except (UnicodeEncodeError, LookupError):
         return status
     return f"{icon} {status}"
+
+
+def coloured_status(status: str, stream: TextIO | None = None) -> str:
+    """Return icon and word of a status in its colour, as `coloured`."""
+    return coloured(status_text(status), status_colour(status), stream)
 
 
 def status_colour(status: str) -> str | None:
@@ -194,7 +202,14 @@ def _line(columns: Sequence[Column], widths: Mapping[int, int], row: Sequence[Ce
     return (" " * _GAP).join(parts).rstrip()
 
 
-# Values -------------------------------------------------------------------------------------------
+def aligned(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
+    """Return `name  value` lines with the values below one another."""
+    pairs = list(pairs)
+    width = max((cell_width(name) for name, _ in pairs), default=0)
+    return [f"{indent}{name}{' ' * (width - cell_width(name))}  {value}" for name, value in pairs]
+
+
+# JSON ---------------------------------------------------------------------------------------------
 
 
 def format_json(value: Any) -> str:
@@ -219,91 +234,3 @@ def _without_specials(value: Any) -> Any:
         if value in (float("inf"), float("-inf")):
             return "Infinity" if value > 0 else "-Infinity"
     return value
-
-
-def format_number(value: float | None, pattern: str | None = None) -> str:
-    """Return a number for people: by a pattern such as `0.0%`, else in five digits.
-
-    NaN is `nan`, None (NaN in run.db) too.
-    """
-    if value is None or value != value:
-        return "nan"
-    if value in (float("inf"), float("-inf")):
-        return str(value)
-    if pattern is not None:
-        return _by_pattern(value, pattern)
-    if value == int(value) and abs(value) < 1e9:
-        return str(int(value))
-    return f"{value:.5g}"
-
-
-def _by_pattern(value: float, pattern: str) -> str:
-    """Return a value by a number format: `0.0%`, `#,##0`, `0.000e+0`-less plain decimals."""
-    percent = pattern.endswith("%")
-    digits = len(pattern.rstrip("%").partition(".")[2])
-    comma = "," if "," in pattern else ""
-    return f"{value * 100 if percent else value:{comma}.{digits}f}" + ("%" if percent else "")
-
-
-def format_duration(seconds: float | None) -> str:
-    """Return a duration in at most two units: `0.4s`, `12s`, `1m 04s`, `3h 07m`, `2d 05h`."""
-    if seconds is None:
-        return ""
-    seconds = max(0.0, seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = int(seconds + 0.5)
-    for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if whole >= size:
-            return f"{whole // size}{unit} {whole % size // smaller:02d}{small}"
-    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
-
-
-def format_ago(moment: float | None, now: float) -> str:
-    """Return how long ago a moment (seconds since the epoch) was: `now`, `5m ago`, `3d ago`."""
-    if moment is None:
-        return ""
-    seconds = now - moment
-    if seconds < -60:
-        return "in the future"  # a clock that was set back, or another machine's
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit} ago"
-    return f"{int(seconds)}s ago" if seconds >= 5 else "now"
-
-
-def format_moment(moment: float | None) -> str:
-    """Return a moment in local time, to the second: `2026-11-20 17:45:01`."""
-    if moment is None:
-        return ""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
-
-
-def iso_utc(moment: float | None) -> str | None:
-    """Return a moment as ISO 8601 in UTC with milliseconds, or None: what `--json` prints."""
-    if moment is None:
-        return None
-    ms = int(moment * 1000 + 0.5)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03d}Z"
-
-
-def format_size(size_bytes: float) -> str:
-    """Return a size in the unit that suits it: `512 B`, `3.4 MB` (powers of 1000)."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 run`, `3 runs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def aligned(pairs: Iterable[tuple[str, str]], indent: str = "  ") -> list[str]:
-    """Return `name  value` lines with the values below one another."""
-    pairs = list(pairs)
-    width = max((cell_width(name) for name, _ in pairs), default=0)
-    return [f"{indent}{name}{' ' * (width - cell_width(name))}  {value}" for name, value in pairs]

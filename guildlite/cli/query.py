@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from guildlite.cli.context import Context
-from guildlite.cli.output import Cell, Column, for_terminal, format_number, table, terminal_width
+from guildlite.cli.output import Cell, Column, for_terminal, table, terminal_width
 from guildlite.cli.words import command
 from guildlite.errors import UsageError
+from guildlite.wording import format_number
 
 
 @command("query")

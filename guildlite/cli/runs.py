@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,10 @@ from guildlite.cli.output import (
     Column,
     aligned,
     coloured,
+    coloured_status,
     for_terminal,
-    format_ago,
-    format_duration,
-    format_moment,
-    format_number,
-    format_size,
-    iso_utc,
-    plural,
     status_colour,
+    status_of,
     status_text,
     table,
     terminal_width,
@@ -32,17 +28,24 @@ from guildlite.cli.output import (
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
 from guildlite.runs.compare import differing_flags
+from guildlite.runs.find import mentions
+from guildlite.runs.run import LaterOperation, Status
 from guildlite.series import is_system_key
+from guildlite.wording import (
+    format_ago,
+    format_count,
+    format_duration,
+    format_moment,
+    format_number,
+    format_size,
+    iso_utc,
+)
 
 if TYPE_CHECKING:
     from guildlite.project import Metric
     from guildlite.runs import Run
-    from guildlite.runs.run import OperationRecord
     from guildlite.series import Summary
 
-STATUSES = ("pending", "running", "completed", "failed", "stopped", "lost")
-
-#: Series of the machine; what the script said comes first and alone.
 #: Columns of flags and metrics, together, beyond which a table is no longer read.
 _MOST_FLAGS = 6
 _MOST_METRICS = 3
@@ -53,9 +56,8 @@ _MOST_METRICS = 3
 
 @command("runs")
 @click.argument("words", nargs=-1, metavar="[FILTER]...")
-@click.option(
-    "--status", "statuses", multiple=True, type=click.Choice(STATUSES), help="Only this status"
-)
+@click.option("--status", "statuses", multiple=True, help="Only this status",
+              type=click.Choice([each.value for each in Status]))  # fmt: skip
 @click.option("--model", metavar="NAME", help="Only runs of this model")
 @click.option("--since", metavar="WHEN", help="Only runs started since: 30m, 2h, 3d, 2026-11-20")
 @click.option("--trash", is_flag=True, help="List what is in the trash")
@@ -96,7 +98,7 @@ def runs(
         if (not statuses or status_of(run) in statuses)
         and (model is None or run.model == model)
         and (earliest is None or (_began(run) or 0) >= earliest)
-        and all(_mentions(run, word) for word in words)
+        and mentions(run, words)
     ]
     most = limit or (None if everything or as_json else 20)
     listed = chosen[:most]
@@ -139,18 +141,8 @@ def parse_since(text: str, now: float) -> float:
     )
 
 
-def status_of(run: Run) -> str:
-    """Return the word for a run's status; `unreadable` where its files are damaged."""
-    return "unreadable" if run.error else run.status.value
-
-
 def _began(run: Run) -> float | None:
     return run.started_at or run.created_at  # each is a look into a file
-
-
-def _mentions(run: Run, word: str) -> bool:
-    word = word.casefold()
-    return any(word in (text or "").casefold() for text in (run.id, run.label, run.model))
 
 
 def _metrics_of(context: Context) -> Iterable[Metric]:
@@ -160,9 +152,9 @@ def _metrics_of(context: Context) -> Iterable[Metric]:
 
 def _comment(context: Context, listed: int, chosen: int, total: int, trash: bool) -> None:
     if listed < chosen:
-        context.say(f"{listed} of {plural(chosen, 'run')}; `gl runs --all` lists them all")
+        context.say(f"{listed} of {format_count(chosen, 'run')}; `gl runs --all` lists them all")
     elif listed == 0 and total:
-        context.say(f"none of {plural(total, 'run')} matches")
+        context.say(f"none of {format_count(total, 'run')} matches")
     elif listed == 0:
         context.say("the trash is empty" if trash else "no runs yet; `gl train` starts one")
 
@@ -320,6 +312,8 @@ class _Page:
     """Everything `gl show` says of one run, read once."""
 
     def __init__(self, run: Run, metrics: Sequence[Metric]) -> None:
+        from guildlite.runs.logs import read_notices
+
         self.run = run
         self.patterns = {metric.key: metric.format for metric in metrics}
         self.attrs: dict[str, str] = {}
@@ -332,7 +326,7 @@ class _Page:
         except GuildliteError as error:
             self.trouble = error.message
         self.files = list(_own_files(run))
-        self.notices = read_notices(run)
+        self.notices = read_notices(run.paths)
         self.operations = run.later_operations()
 
     def as_object(self) -> dict[str, Any]:
@@ -380,13 +374,13 @@ class _Page:
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         run = self.run
-        status = coloured(status_text(run.status.value), status_colour(run.status.value))
+        status = coloured_status(run.status.value)
         yield "status", status + self._ending()
         yield "label", for_terminal(run.label)
         yield "note", for_terminal(run.note)
         operation = f"{run.model}:{run.operation}" if run.model else run.operation
         yield "operation", for_terminal(operation)
-        yield "command", for_terminal(quoted(run.command))
+        yield "command", for_terminal(shlex.join(run.command))
         yield "started", format_moment(run.started_at)
         yield "time", format_duration(run.duration_s)
         yield "directory", for_terminal(os.path.relpath(run.path))
@@ -397,7 +391,7 @@ class _Page:
     def _ending(self) -> str:
         note = for_terminal(self.run.status_note or "")
         if not note and self.run.status.value == "failed":
-            note = ending(self.run)
+            note = for_terminal(self.run.ending)
         return f", {note}" if note else ""
 
     def _git(self) -> str:
@@ -430,10 +424,10 @@ class _Page:
             (each.min, each.min_step),
             (each.max, each.max_step),
         ):
-            cells += [format_number(value, pattern), "" if step is None else str(step)]
-        return [Cell(text) for text in (*cells, str(each.count))]
+            cells += [format_number(value, pattern), "" if step is None else f"{step:,}"]
+        return [Cell(text) for text in (*cells, f"{each.count:,}")]
 
-    def _operation(self, each: Any) -> tuple[str, str]:
+    def _operation(self, each: LaterOperation) -> tuple[str, str]:
         words = [status_text(each.status.value), format_moment(each.started_at)]
         words.append(format_duration(each.duration_s))
         return for_terminal(each.name), "  ".join(word for word in words if word)
@@ -458,22 +452,6 @@ def _series_object(each: Summary) -> dict[str, Any]:
     return {name: getattr(each, name) for name in type(each).__annotations__}
 
 
-def quoted(words: Sequence[str]) -> str:
-    """Return a command as it can be pasted into a shell."""
-    from shlex import quote
-
-    return " ".join(quote(word) for word in words)
-
-
-def ending(run: OperationRecord) -> str:
-    """Return how the script ended: `exit status 1`, `killed by SIGKILL`; empty where unknown."""
-    if run.exit_signal:
-        from guildlite.platform import signal_name
-
-        return f"killed by {signal_name(run.exit_signal)}"
-    return "" if run.exit_code is None else f"exit status {run.exit_code}"
-
-
 def _own_files(run: Run) -> Iterator[tuple[str, int]]:
     """Yield the script's files in the run directory: path with `/`, size in bytes."""
     from guildlite.runs.paths import OWN_DIR
@@ -489,13 +467,3 @@ def _own_files(run: Run) -> Iterator[tuple[str, int]]:
                 yield os.path.relpath(path, root), os.lstat(path).st_size
             except OSError:
                 continue
-
-
-def read_notices(run: Run) -> list[str]:
-    """Return the lines of a run's errors.log: gl's own troubles with it, the last 50."""
-    try:
-        with open(run.paths.errors, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 65536))
-            return file.read().decode("utf-8", "replace").splitlines()[-50:]
-    except OSError:
-        return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,9 +21,39 @@ if TYPE_CHECKING:
 @click.option("--port", type=int, default=6444, show_default=True, help="Port; 0 takes a free one")
 @click.option("--host", default="127.0.0.1", metavar="H", show_default=True, help="Address")
 @click.option("--file", metavar="PATH", help="The model's file in the run, where it has several")
+@click.option("--predictor", metavar="MODULE:NAME", help="Serve a function or class of your own")
 @click.option("--trust", is_flag=True, help="Load models that may run code of their own")
+@click.option("--list", "list_", is_flag=True, help="Print the models of the run, and end")
+@click.option("--json", "as_json", is_flag=True, help="With --list: as JSON")
 @click.option("--check", is_flag=True, help="Load it, predict once, say what it takes, and end")
-@click.option("--token", envvar="GL_TOKEN", metavar="TEXT", help="Demand this token")
+@click.option("--print-request", is_flag=True, help="Print a request that it answers, and end")
+@click.option(
+    "--token", envvar="GL_TOKEN", metavar="TEXT", help="Demand this token (16+ characters)"
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30,
+    metavar="SECONDS",
+    show_default=True,
+    help="After which a request gets 504",
+)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(min=1),
+    default=64,
+    metavar="N",
+    show_default=True,
+    help="Rows the model gets at a time",
+)
+@click.option(
+    "--max-inflight",
+    type=click.IntRange(min=1),
+    default=256,
+    metavar="N",
+    show_default=True,
+    help="Requests at a time; more get 503",
+)
 @click.pass_obj
 def serve(
     context: Context,
@@ -31,46 +62,102 @@ def serve(
     port: int,
     host: str,
     file: str | None,
+    predictor: str | None,
     trust: bool,
+    list_: bool,
+    as_json: bool,
     check: bool,
+    print_request: bool,
     token: str | None,
+    timeout: float,
+    max_batch: int,
+    max_inflight: int,
 ) -> int:
     """Serve the model of a run over HTTP.
 
     Without RUN the latest that holds a model. `POST /run` takes a JSON list of objects and
-    answers one object each; the page at `/` is for trying it.
+    answers one object each; `/v2` is the Open Inference Protocol; the page at `/` is for trying it.
 
     \b
     Examples:
       gl serve
       gl serve 3 --file export/model.onnx --port 8000
+      gl serve --predictor expert:predictor
     """
     if run and latest_run:
         raise UsageError("RUN and `--latest-run` are two answers to one question")
-    from guildlite.serve import serve_run
+    if file and predictor:
+        raise UsageError("`--file` and `--predictor` are two answers to one question")
+    if as_json and not list_:
+        raise UsageError("`--json` goes with `--list`")
+    from guildlite import serve as serving
 
-    found = context.get_run(run) if run else _latest_with_model(context, file)
-    return serve_run(
-        found.path,
+    if run or predictor:
+        found = context.get_run(run)
+    else:
+        found = _latest_with_model(context, file)
+    if list_:
+        return _list(context, found, as_json=as_json)
+    project = context.readable_project()
+    if predictor is None and file is None and project and found.model in project.models:
+        predictor = project.models[found.model].serve
+    source = serving.Source(
+        run_dir=found.path,
         name=found.id,
-        host=host,
-        port=port,
+        uid=found.uid,
         file=file,
+        predictor=predictor,
+        folder=project.dir if project and predictor else Path.cwd(),
         trust=trust,
-        check=check,
-        token=token,
-        out=context.write if check else context.say,
     )
+    if check:
+        return serving.check_run(source, out=context.write)
+    if print_request:
+        context.write(serving.print_request(source))
+        return 0
+    limits = serving.Limits(timeout_s=timeout, max_batch=max_batch, max_inflight=max_inflight)
+    return serving.serve_run(
+        source, host=host, port=port, token=token, limits=limits, out=context.say
+    )
+
+
+def _list(context: Context, run: Run, *, as_json: bool) -> int:
+    """Print the models of a run; status 1 when there are none."""
+    from guildlite.cli.output import for_terminal
+    from guildlite.serve import describe_models
+
+    models = describe_models(run.path)
+    if as_json:
+        context.write_json(models)
+        return 0
+    if not models:
+        raise GuildliteError(f"run `{run.id}` does not contain an exported model")
+    width = max(len(str(model["file"])) for model in models)
+    for model in models:
+        notes = [f"{model['words']}, class {model['trust']}"]
+        if not model["served"]:
+            notes.append("not served by itself")
+        elif model["missing"]:
+            notes.append(f'needs `pip install "guildlite[{model["missing"]}]"`')
+        elif model["trust"] in ("C", "D"):
+            notes.append("needs trust where the run was not made here")
+        if model["signature"]:
+            notes.append("with a signature file")
+        context.write(for_terminal(f"{model['file']!s:<{width}}  {', '.join(notes)}"))
+    return 0
 
 
 def _latest_with_model(context: Context, file: str | None) -> Run:
     """Return the newest run with something to serve, and say which on stderr."""
     from guildlite.serve.find import NoModel, find_model
 
+    project = context.readable_project()
     runs = context.store().list()
     for run in runs:
+        predicted = project and run.model in project.models and project.models[run.model].serve
         try:
-            find_model(run.path, name=run.id, file=file)
+            if file is not None or not predicted:
+                find_model(run.path, name=run.id, file=file)
         except NoModel:
             continue
         except UsageError:

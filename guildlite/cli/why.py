@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from guildlite.cli.context import Context
-from guildlite.cli.output import (
-    coloured,
-    for_terminal,
-    format_duration,
-    format_moment,
-    format_size,
-    status_colour,
-    status_text,
-)
-from guildlite.cli.runs import ending, read_notices
+from guildlite.cli.output import coloured, coloured_status, for_terminal, status_of
 from guildlite.cli.words import command
 from guildlite.errors import RunUnreadable
+from guildlite.platform import signal_name
+from guildlite.runs.logs import read_notices, read_tail
+from guildlite.wording import format_duration, format_moment, format_size
 
 if TYPE_CHECKING:
     from guildlite.runs import Run
@@ -82,9 +77,9 @@ def why(context: Context, run: str | None) -> None:
 
 def explain(run: Run) -> Iterator[str]:
     """Yield what the files of `run` say about its end, as lines for people."""
-    status = "unreadable" if run.error else run.status.value
+    status = status_of(run)
     took = f" after {format_duration(run.duration_s)}" if run.duration_s is not None else ""
-    shown = coloured(status_text(status), status_colour(status))
+    shown = coloured_status(status)
     yield f"{coloured(for_terminal(run.id), 'bold')}  {shown}{took}"
     yield from (f"  {line}" for line in _cause(run, status))
     evidence: list[str] = []
@@ -92,9 +87,9 @@ def explain(run: Run) -> Iterator[str]:
         evidence += _evidence(run.paths)
     failed = [each for each in run.later_operations() if each.status.value == "failed"]
     for each in failed[-1:]:
-        evidence.append(f"later operation {each.name} failed, {ending(each)}")
-        evidence += _evidence(each.paths_of_operation)
-    notices = read_notices(run)[-_LAST_LINES:]
+        evidence.append(f"later operation {each.name} failed, {for_terminal(each.ending)}")
+        evidence += _evidence(each.paths)
+    notices = read_notices(run.paths, _LAST_LINES)
     if notices:
         evidence += ["gl's own notices:", *(f"  {for_terminal(line)}" for line in notices)]
     yield from evidence
@@ -113,12 +108,12 @@ def _cause(run: Run, status: str) -> Iterator[str]:
         yield for_terminal(run.error)
     if run.status_note:
         yield for_terminal(run.status_note)
-    end = ending(run)
-    if end:
-        name = end.rpartition(" ")[2]
-        yield f"{end}: {_SIGNALS[name]}" if name in _SIGNALS else end
-        if name == "SIGKILL":
-            yield from _memory(run)
+    name = signal_name(run.exit_signal) if run.exit_signal else ""
+    if run.ending:
+        meaning = f": {_SIGNALS[name]}" if name in _SIGNALS else ""
+        yield for_terminal(run.ending) + meaning
+    if name == "SIGKILL":
+        yield from _memory(run)
     if run.exit_code in (126, 127):
         yield "the command could not be executed" if run.exit_code == 126 else "no such command"
     if status == "stopped":
@@ -199,12 +194,7 @@ def last_traceback(lines: list[str]) -> list[str]:
     return trace
 
 
-def _tail(path: os.PathLike[str]) -> list[str]:
+def _tail(path: Path) -> list[str]:
     """Return the lines at the end of a log; of a line redrawn with `\\r` the last state."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return []
+    text = read_tail(path, _TAIL_BYTES).decode("utf-8", "replace")
     return [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]

@@ -287,32 +287,17 @@ def _user() -> str:
 
 
 def _cached_machine(cache: Path | None, root: Path) -> dict[str, str]:
-    import json
+    from guildlite.cache import CacheFile
+    from guildlite.platform import boot_token, host_name
 
-    from guildlite.platform import boot_token, cache_dir
-
-    path = (cache or cache_dir()) / "hardware.json"
-    boot = boot_token()
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["boot"] == boot and all(isinstance(v, str) for v in stored["facts"].values()):
-            return dict(stored["facts"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
+    # A home directory may be shared by many hosts.
+    kept, boot = CacheFile("hardware", host_name(), root=cache), boot_token()
+    stored = kept.read(boot)
+    if isinstance(stored, dict):
+        return stored
     facts = _read_machine(root)
-    _write_quietly(path, json.dumps({"boot": boot, "facts": facts}))
+    kept.write(facts, boot)
     return facts
-
-
-def _write_quietly(path: Path, text: str) -> None:
-    """Replace a cache file; without a place for it the work is done again next time."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        pass
 
 
 def _read_machine(root: Path) -> dict[str, str]:
@@ -460,13 +445,8 @@ _ENVIRONMENT = frozenset(
         *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "CUDA_HOME"),
         *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG"),
         *("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
-        *(
-            "PYTHONHASHSEED",
-            "PYTHONPATH",
-            "PYTHONHOME",
-            "PYTHONOPTIMIZE",
-            "PYTHONDONTWRITEBYTECODE",
-        ),
+        *("PYTHONHASHSEED", "PYTHONPATH", "PYTHONHOME", "PYTHONOPTIMIZE"),
+        "PYTHONDONTWRITEBYTECODE",
         *("PYTHONUNBUFFERED", "PYTHONWARNINGS", "PYTHONFAULTHANDLER", "PYTHONIOENCODING"),
         *("OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_PLACES", "OMP_SCHEDULE", "MKL_NUM_THREADS"),
         *("OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
@@ -479,13 +459,8 @@ _ENVIRONMENT = frozenset(
         *("PYTORCH_ENABLE_MPS_FALLBACK", "TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE"),
         *("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK"),
         *("SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"),
-        *(
-            "SLURM_NTASKS",
-            "SLURM_PROCID",
-            "SLURM_NNODES",
-            "SLURM_JOB_NODELIST",
-            "SLURM_JOB_PARTITION",
-        ),
+        *("SLURM_NTASKS", "SLURM_PROCID", "SLURM_NNODES"),
+        *("SLURM_JOB_NODELIST", "SLURM_JOB_PARTITION"),
         *("SLURM_CPUS_PER_TASK", "SLURM_GPUS", "PBS_JOBID", "LSB_JOBID", "JOB_ID"),
         *("CONDA_DEFAULT_ENV", "CONDA_PREFIX", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ"),
     }

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from guildlite.runs.paths import OWN_DIR
-from guildlite.tfevents import FileTree
+from guildlite.tfevents import FileTree, Watch
 
 #: Directories directly below the run directory that are not the script's.
 SKIPPED_DIRS = frozenset({OWN_DIR})
 
 
-def run_files(run_dir: Path, wanted: Callable[[str], bool]) -> FileTree:
+def run_files(run_dir: Path, wanted: Callable[[str], bool], watch: Watch | None = None) -> FileTree:
     """Return the files of a run that `wanted` accepts, by name relative to the run directory."""
-    return FileTree(run_dir, wanted, skip=SKIPPED_DIRS)
+    return FileTree(run_dir, wanted, skip=SKIPPED_DIRS, watch=watch)
 
 
 def series_key(path: str, name: str) -> str:

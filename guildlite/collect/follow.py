@@ -15,6 +15,7 @@ from guildlite.collect.collector import Collector, Guarded
 from guildlite.runs.db import RunDb
 from guildlite.runs.paths import OWN_DIR, RunPaths
 from guildlite.series import Cursor, Reading
+from guildlite.watch import Watcher, open_watcher
 
 #: Readings a transaction: at most some 20,000 points each, so that a commit stays under a second.
 _BATCH = 4
@@ -44,6 +45,11 @@ class Follower:
         self._live, self._tell = live, tell
         #: Family of sources → its collectors, once there is something for them to read.
         self._collectors: dict[str, list[Guarded]] = {}
+        self._watcher: Watcher | None = None
+
+    def descriptors(self) -> list[int]:
+        """Return what becomes readable when files have news; none where they must be polled."""
+        return [] if self._watcher is None else self._watcher.descriptors()
 
     def poll(self, *, final: bool = False, deadline: float | None = None) -> bool:
         """Commit what is new, each source in turn; False when `deadline` came before the end.
@@ -115,9 +121,13 @@ class Follower:
         from guildlite.collect.tables import Tables
 
         run_dir = self._paths.run_dir
+        if self._live:
+            self._watcher = open_watcher(run_dir)
+        watcher = self._watcher
+        watches = [None if watcher is None else watcher.changes() for _ in range(2)]
         return [
-            EventFiles(run_dir, cursors),
-            Tables(run_dir, cursors, self._columns, live=self._live),
+            EventFiles(run_dir, cursors, watches[0]),
+            Tables(run_dir, cursors, self._columns, live=self._live, watch=watches[1]),
         ]
 
     def _output_collectors(self, cursors: Sequence[Cursor]) -> list[Collector]:
@@ -136,6 +146,9 @@ class Follower:
             for collector in collectors:
                 collector.close()
         self._collectors = {}
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
 
 
 def _size(path: os.PathLike[str]) -> int:

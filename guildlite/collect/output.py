@@ -14,14 +14,15 @@ from __future__ import annotations
 import errno
 import os
 import re
-import stat
 import time
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from guildlite.collect.collector import prefixed
 from guildlite.collect.scalars import MOST_NAMES, ScalarFinder
+from guildlite.platform import open_regular
 from guildlite.runs.paths import OperationPaths, RunPaths
 from guildlite.series import STDERR, STDOUT, Cursor, OutputLine, Point, Reading
 
@@ -232,7 +233,7 @@ class _Log:
         self.head = bytes.fromhex(str(cursor.state.get("head", "")))
         self.cut = False
         self.notices: list[str] = []
-        self._fd: int | None = None
+        self._file: FileIO | None = None
         self._ending = False
         self._end: int | None = None
         self._told: set[str] = set()
@@ -240,19 +241,20 @@ class _Log:
     def next_chunk(self) -> bytes:
         """Return the next bytes, none when there are none now."""
         try:
-            if self._fd is None and not self._open():
+            if self._file is None and not self._open():
                 return b""
-            assert self._fd is not None
-            size = self._size(self._fd)
+            assert self._file is not None
+            fd = self._file.fileno()
+            size = self._size(fd)
             if size < self.offset:
                 self.tell("became shorter; what was read before is kept")
-                start = os.pread(self._fd, HEAD, 0)
+                start = os.pread(fd, HEAD, 0)
                 self.offset = size if start and self.head.startswith(start) else 0
                 self.cut = True
             if size == self.offset:
                 self._check_name()
                 return b""
-            chunk = os.pread(self._fd, min(CHUNK, size - self.offset), self.offset)
+            chunk = os.pread(fd, min(CHUNK, size - self.offset), self.offset)
         except OSError as error:
             self.tell(f"cannot be read: {error.strerror}")
             return b""
@@ -274,7 +276,9 @@ class _Log:
     def read_again(self, start: int, size: int) -> bytes:
         """Return the kept part of the `size` bytes from `start` on."""
         try:
-            return b"" if self._fd is None else os.pread(self._fd, min(size, LONGEST_LINE), start)
+            if self._file is None:
+                return b""
+            return os.pread(self._file.fileno(), min(size, LONGEST_LINE), start)
         except OSError as error:
             self.tell(f"cannot be read: {error.strerror}")
             return b""
@@ -290,36 +294,31 @@ class _Log:
         return notices
 
     def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _open(self) -> bool:
         """Open the log; it stays open, so that a script that deletes it loses no line."""
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            fd = os.open(self._path, flags)
+            self._file = open_regular(self._path)
         except FileNotFoundError:
             if self.offset:
                 self.tell("was deleted")
             return False
         except OSError as error:
-            if error.errno != errno.ELOOP:
+            refused = {errno.ELOOP: "it is a link", errno.EINVAL: "it is not a file"}
+            if error.errno not in refused:
                 raise
-            self.tell("is not read, because it is a link")
+            self.tell(f"is not read, because {refused[error.errno]}")
             return False
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            self.tell("is not read, because it is not a file")
-            return False
-        self._fd = fd
         return True
 
     def _check_name(self) -> None:
-        assert self._fd is not None
+        assert self._file is not None
         try:
             here = os.stat(self._path, follow_symlinks=False)
-            same = os.path.samestat(here, os.fstat(self._fd))
+            same = os.path.samestat(here, os.fstat(self._file.fileno()))
         except FileNotFoundError:
             same = False
         if not same:

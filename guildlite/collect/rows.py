@@ -71,9 +71,9 @@ def recognise(
     records, _ = split_records(head, quotes=not json_lines, whole=whole)
     records = [record for record in map(_without_bom, records) if record.strip()]
     if json_lines or (names is not None and records and records[0].lstrip().startswith(b"{")):
-        found = _recognise_json(records, names, whole)
+        found = _recognise_json(records, names)
     else:
-        found = _recognise_csv(records, names, whole)
+        found = _recognise_csv(records, names)
     if found is None and (whole or len(head) >= HEAD_BYTES):
         raise NotATable
     return found
@@ -168,9 +168,7 @@ def parse_cells(record: bytes, delimiter: str) -> list[str]:
     return [cell.strip() for cell in rows[0]] if rows else []
 
 
-def _recognise_csv(
-    records: list[bytes], names: Sequence[str] | None, whole: bool
-) -> Recognised | None:
+def _recognise_csv(records: list[bytes], names: Sequence[str] | None) -> Recognised | None:
     if not records:
         return None
     if names is not None:
@@ -273,9 +271,7 @@ def _encodable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _recognise_json(
-    records: list[bytes], names: Sequence[str] | None, whole: bool
-) -> Recognised | None:
+def _recognise_json(records: list[bytes], names: Sequence[str] | None) -> Recognised | None:
     chosen = None if names is None else frozenset(names)
     for record in records[:_HEAD_OBJECTS]:
         try:

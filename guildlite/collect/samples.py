@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from guildlite.platform import open_regular
 from guildlite.runs.paths import RunPaths
 from guildlite.series import Cursor, Point, Reading
 
@@ -52,7 +53,7 @@ class Samples:
             path = operation.samples
             name = path.relative_to(self._paths.run_dir).as_posix()
             try:
-                with open(path, "rb") as file:
+                with open_regular(path) as file:
                     file.seek(self._offsets.get(name, 0))
                     data = file.read(1024 * 1024)
             except OSError:

@@ -99,18 +99,8 @@ _TRACE = re.compile(r'\s{1,8}File ".*", line \d+')
 _NOT_METRICS = frozenset(
     {
         *("epoch", "step", "steps", "global_step", "iter", "iteration", "batch", "it", "progress"),
-        *(
-            "eta",
-            "timestamp",
-            "asctime",
-            "created",
-            "date",
-            "line",
-            "lineno",
-            "port",
-            "pid",
-            "ppid",
-        ),
+        *("eta", "timestamp", "asctime", "created", "date"),
+        *("line", "lineno", "port", "pid", "ppid"),
         *("tid", "thread", "process", "id", "device", "cuda", "python", "version", "capability"),
         *("errno", "code", "status", "signal", "killed", "fault", "v_num"),
     }

@@ -30,8 +30,9 @@ from guildlite.collect.rows import (
     recognise,
     split_records,
 )
+from guildlite.platform import open_regular
 from guildlite.series import Cursor, Point, Reading
-from guildlite.tfevents import FoundFile, Signature, open_regular
+from guildlite.tfevents import FoundFile, Signature, Watch
 
 KINDS = ("csv", "jsonl")
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
@@ -62,10 +63,11 @@ class Tables:
         columns: Mapping[str, Sequence[str]] | None = None,
         *,
         live: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         self._columns = dict(columns or {})
         self._live = live
-        self._tree = run_files(run_dir, self._wanted)
+        self._tree = run_files(run_dir, self._wanted, watch)
         self._cursors = {(each.path, each.digest): each for each in cursors if each.kind in KINDS}
         self._tables: dict[str, _Table] = {}
         self._not_ours: dict[str, tuple[int, int]] = {}

@@ -73,10 +73,7 @@ def _of_this_machine(record: OperationRecord) -> bool:
 def catch_up(run: Run, deadline: float) -> bool:
     """Read a run's files to their end and seal it; False when that was not possible in time."""
     lock = FileLock(run.paths.lock)
-    try:
-        if not os.access(run.paths.root, os.W_OK) or not lock.try_acquire():
-            return False
-    except OSError:
+    if not os.access(run.paths.root, os.W_OK) or not lock.try_acquire():
         return False
     try:
         with lock:
@@ -88,13 +85,12 @@ def catch_up(run: Run, deadline: float) -> bool:
 
 def _catch_up(run: Run, deadline: float) -> bool:
     from guildlite.collect.follow import Follower
-    from guildlite.execute.recorder import collect_columns, seal, start_record
+    from guildlite.execute.sealing import collect_columns, seal, start_record
     from guildlite.runs.db import RunDb
+    from guildlite.runs.logs import append_notice
 
     def tell(notice: str) -> None:
-        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with open(run.paths.errors, "a", encoding="utf-8", errors="replace") as file:
-            file.write(f"{when} {notice}\n")
+        append_notice(run.paths, notice)
 
     written_at = _last_written(run.paths)
     with RunDb(run.paths.db, network=is_network_file_system(run.path)) as db:

@@ -1,8 +1,8 @@
-"""Starting an operation's supervisor: here, as a process of its own session.
+"""Starting an operation: what every executor promises, and the one that starts a supervisor here.
 
-An executor starts a process somewhere and hands back a job. The supervisor is always executed
-afresh, never forked from the caller, so that it inherits neither threads nor open files of a
-viewer or notebook.
+An executor takes what `prepare` made, starts it somewhere and hands back a job; from then on the
+run directory says how it goes. The supervisor is always executed afresh, never forked from the
+caller, so that it inherits neither threads nor open files of a viewer or notebook.
 """
 
 from __future__ import annotations
@@ -25,13 +25,25 @@ _BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
 
 class Job(Protocol):
-    """The handle to one start."""
+    """The handle to one start. It is let go of by `close` or by `reap`, and not used after."""
 
     def wait_started(self) -> None:
         """Return once the script was started, or could not be; LaunchError if gl failed."""
 
+    def check_started(self) -> None:
+        """Record and raise LaunchError when the script was not started and will not be."""
+
     def wait(self, timeout_s: float) -> bool:
-        """Wait for news of the run for at most `timeout_s`; False once nobody will bring any."""
+        """Wait for news of the run for at most `timeout_s`; False once nobody will bring any.
+
+        The run is then sealed, unless its supervisor was killed.
+        """
+
+    def close(self) -> None:
+        """Let go: the run goes on by itself."""
+
+    def reap(self) -> None:
+        """Let go after `wait` was False, leaving nothing behind."""
 
 
 class Executor(Protocol):
@@ -40,7 +52,11 @@ class Executor(Protocol):
     def submit(
         self, run: Run, record: OperationRecord, argv: Sequence[str], environ: Mapping[str, str]
     ) -> Job:
-        """Start the supervisor of a prepared operation. Raises LaunchError."""
+        """Start a prepared operation: `record` is the run itself or a later operation on it.
+
+        Raises LaunchError when that is not possible. A script that cannot be executed is no such
+        case: its exit.json says so.
+        """
 
 
 class LocalJob:
@@ -52,7 +68,7 @@ class LocalJob:
 
     def wait_started(self) -> None:
         """Return once started.json or exit.json is there; LaunchError when neither will be."""
-        paths = self.record.paths_of_operation
+        paths = self.record.paths
         deadline = time.monotonic() + 60
         while not paths.started.exists() and not paths.exit.exists():
             if not self.wait(1.0) or time.monotonic() > deadline:
@@ -61,13 +77,13 @@ class LocalJob:
 
     def check_started(self) -> None:
         """Record and raise LaunchError when the script was not started and will not be."""
-        paths = self.record.paths_of_operation
+        paths = self.record.paths
         if paths.started.exists() or paths.exit.exists():
             return
         self._record_failure()
         raise LaunchError(
             "the supervisor ended before the script started",
-            hint=f"see {paths.root / 'errors.log'}",
+            hint=f"see {paths.errors}",
         )
 
     def wait(self, timeout_s: float) -> bool:
@@ -81,7 +97,7 @@ class LocalJob:
         _let_go.add(self._pid)
 
     def reap(self) -> None:
-        """Let go of a supervisor that has ended, so that no zombie stays."""
+        """Let go of a supervisor that has ended or is about to, so that no zombie stays."""
         os.close(self._poke)
         deadline = time.monotonic() + 5
         try:
@@ -102,7 +118,7 @@ class LocalJob:
             "error": "the supervisor did not start",
         }
         try:
-            write_fact(self.record.paths_of_operation.exit, fact)
+            write_fact(self.record.paths.exit, fact)
         except OSError:
             pass
 
@@ -122,7 +138,7 @@ class LocalExecutor:
         launch = {
             "path": _import_path(),
             "run_dir": str(run.path),
-            "operation": record.paths_of_operation.name,
+            "operation": record.paths.name,
             "argv": list(argv),
             "directory": str(record.manifest.get("directory", ".")),
             "poke": _POKE,
@@ -143,7 +159,7 @@ class LocalExecutor:
         self, run: Run, record: OperationRecord, environ: Mapping[str, str]
     ) -> tuple[int, int, int]:
         """Return the supervisor's pid, a pipe to its standard input and the end of its poke."""
-        errors = str(record.paths_of_operation.root / "errors.log")
+        errors = str(record.paths.errors)
         words_read, words_write = os.pipe()
         poke_read, poke_write = os.pipe()
         # The high numbers first: with a closed standard stream, a pipe may have taken its number.

@@ -10,9 +10,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO
 
-from guildlite.execute.executor import LocalJob
+from guildlite.errors import INTERRUPTED
 from guildlite.execute.stop import (
     GRACE_S,
     RUN_ENDED,
@@ -22,10 +23,12 @@ from guildlite.execute.stop import (
     request_stop,
     send,
 )
+from guildlite.platform import open_regular
 from guildlite.runs.facts import read_fact
 from guildlite.runs.run import OperationRecord, Run
 
 if TYPE_CHECKING:
+    from guildlite.execute.executor import Job
     from guildlite.execute.terminal import Terminal
 
 #: How often the logs are looked at while a script prints.
@@ -38,38 +41,30 @@ _CHUNK = 256 * 1024
 class LogTail:
     """Copies what is appended to a log file to a stream."""
 
-    def __init__(self, path: os.PathLike[str], out: BinaryIO, *, from_end: bool = False) -> None:
+    def __init__(self, path: os.PathLike[str], out: BinaryIO) -> None:
         self._path, self._out = path, out
-        self._descriptor = -1
-        self._from_end = from_end
+        self._file: FileIO | None = None
 
     def copy(self) -> bool:
         """Copy what is new; False when there was nothing."""
-        if self._descriptor < 0 and not self._open():
-            return False
+        if self._file is None:
+            try:
+                self._file = open_regular(self._path)
+            except OSError:
+                return False
         copied = False
-        while data := os.read(self._descriptor, _CHUNK):
+        while data := self._file.read(_CHUNK):
             self._out.write(data)
             copied = True
         if copied:
             self._out.flush()
         return copied
 
-    def _open(self) -> bool:
-        try:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            self._descriptor = os.open(self._path, flags)
-        except OSError:
-            return False
-        if self._from_end:
-            os.lseek(self._descriptor, 0, os.SEEK_END)
-        return True
-
     def close(self) -> None:
         """Close the log."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class FrontEnd:
@@ -83,13 +78,13 @@ class FrontEnd:
         self,
         run: Run,
         record: OperationRecord,
-        job: LocalJob,
+        job: Job,
         streams: tuple[BinaryIO, BinaryIO],
         interrupted: Callable[[int], None],
         terminal: Terminal | None = None,
     ) -> None:
         self.run, self.record, self._job = run, record, job
-        paths = record.paths_of_operation
+        paths = record.paths
         self._tails = [LogTail(paths.stdout, streams[0]), LogTail(paths.stderr, streams[1])]
         self._terminal = terminal
         if terminal is not None:
@@ -108,31 +103,37 @@ class FrontEnd:
 
         Raises LaunchError when the script was never started.
         """
-        with _Signals(self._on_signal):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _forwarded())
-            while not self._look():
-                if not self._job.wait(_LOOK_S):
-                    self._wait_alone()
-                    break
-            self._wait_for_seal()
-            self._copy()
-        for tail in self._tails:
-            tail.close()
+        try:
+            with _Signals(self._on_signal):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _forwarded())
+                while not self._look():
+                    if not self._job.wait(_LOOK_S):
+                        self._wait_alone()
+                        break
+                self._wait_for_seal()
+                self._copy()
+        finally:
+            self.close()
         self._job.reap()
         if self._processes.training is None and self.run.path.exists():
             self._job.check_started()
+
+    def close(self) -> None:
+        """Close the logs; `follow` does it."""
+        for tail in self._tails:
+            tail.close()
 
     def _look(self) -> bool:
         """Show what is new; True when the end is written."""
         if self._processes.training is None:
             self._meet_training()
         self._enforce_stop()
-        ended = self.record.paths_of_operation.exit.exists()
+        ended = self.record.paths.exit.exists()
         self._copy()
         return ended
 
     def _meet_training(self) -> None:
-        if self.record.paths_of_operation.started.exists():
+        if self.record.paths.started.exists():
             # Kept from here on: a script may delete its run directory and still be stopped.
             self._processes = Processes(self.record, self.run.uid)
             waiting, self._waiting = self._waiting, []
@@ -216,7 +217,7 @@ def grace_after(number: int) -> float:
 def exit_status(record: OperationRecord, interrupts: int = 0) -> int:
     """Return the status a front end leaves with: the script's own, 128+N, 130, or 1 for lost."""
     if interrupts:
-        return 130
+        return INTERRUPTED
     if stopped_by_plan(record):
         return 0
     if record.exit_signal is not None:
@@ -226,7 +227,7 @@ def exit_status(record: OperationRecord, interrupts: int = 0) -> int:
 
 def stopped_by_plan(record: OperationRecord) -> bool:
     """Return whether a looping evaluation ended because the run it looks at has."""
-    request = read_fact(record.paths_of_operation.stop)
+    request = read_fact(record.paths.stop)
     return request is not None and request.get("reason") == RUN_ENDED
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from guildlite import __version__
 from guildlite.command import Command, active_interpreter, resolve_command, site_packages
+from guildlite.defaults import INTERVAL_S
 from guildlite.errors import LaunchError, UsageError
 from guildlite.execute.stop import MARK, operation_mark
 from guildlite.flags import (
@@ -29,6 +30,7 @@ from guildlite.flags import (
 from guildlite.platform import ProcessIdentity
 from guildlite.project import Operation, Project
 from guildlite.runs.facts import write_fact
+from guildlite.runs.logs import append_notice
 from guildlite.runs.paths import OperationPaths
 from guildlite.runs.run import LaterOperation, Run
 from guildlite.runs.store import RunStore, safe_name
@@ -275,7 +277,7 @@ def _fill_run(plan: Plan, store: RunStore, run: Run) -> None:
     manifest = {"uid": uuid.uuid4().hex, **_manifest(plan, run, digest)}
     write_fact(run.paths.manifest, manifest)
     for notice in notices:
-        _append_line(run.paths.errors, notice)
+        append_notice(run.paths, notice)
 
 
 def create_operation(plan: Plan, run: Run) -> LaterOperation:
@@ -361,13 +363,7 @@ def _interval(plan: Plan) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if meant and number and 0 < value < float("inf"):  # type: ignore[operator]
         return float(value)  # type: ignore[arg-type]
-    return plan.project.interval if plan.project is not None else 5.0
-
-
-def _append_line(path: Path, text: str) -> None:
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(f"{when} {text}\n")
+    return plan.project.interval if plan.project is not None else INTERVAL_S
 
 
 def launch_environment(plan: Plan, run: Run, operation: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from guildlite.platform import open_regular
 from guildlite.runs.paths import OWN_DIR
 
 #: What is taken when the project does not say: code, and configuration of modest size.
@@ -145,8 +146,7 @@ def _read(path: Path, size: int) -> bytes | None:
     """Return the first `size` bytes of a file, which may have grown or gone since it was listed."""
     try:
         # It may also have become a link or a FIFO.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with open_regular(path) as file:
             return file.read(size)
     except OSError:
         return None

@@ -21,9 +21,12 @@ from guildlite.platform import (
 from guildlite.runs.facts import write_fact
 from guildlite.runs.run import OperationRecord
 
+#: What a script has to end by itself after a stop was asked for.
 GRACE_S = 10.0
 #: When the supervisor itself got SIGTERM: below the 10 s that `docker stop` gives.
 SHORT_GRACE_S = 8.0
+#: Between two looks whether something has ended.
+LOOK_S = 0.05
 #: Why a looping evaluation was stopped by its own supervisor; not a failure.
 RUN_ENDED = "the run it evaluates has ended"
 #: In the environment of everything an operation starts, so that daemons are found again.
@@ -43,7 +46,7 @@ class Processes:
         self.training = ProcessIdentity.from_json(started.get("training"))
         self.waiter = ProcessIdentity.from_json(started.get("waiter"))
         self.supervisor = ProcessIdentity.from_json(started.get("supervisor"))
-        self._mark = operation_mark(uid, record.paths_of_operation.name)
+        self._mark = operation_mark(uid, record.paths.name)
 
     def supervised(self) -> bool:
         """Return whether a supervisor lives that will enforce a stop."""
@@ -100,7 +103,7 @@ def request_stop(
         "by": ProcessIdentity.of(os.getpid()).to_json(),
     }
     try:
-        write_fact(record.paths_of_operation.stop, request)
+        write_fact(record.paths.stop, request)
     except OSError:
         pass  # a full disk or a deleted directory must not keep anyone from stopping
     send(processes, number)
@@ -128,7 +131,7 @@ def kill_all(processes: Processes, timeout_s: float = 5.0) -> list[ProcessIdenti
             return members
         for process in members:
             signal_process(process, signal.SIGKILL)
-        time.sleep(0.05)
+        time.sleep(LOOK_S)
 
 
 def stop(
@@ -147,12 +150,12 @@ def stop(
     request_stop(record, processes, number, grace_s=grace_s)
     deadline = time.monotonic() + grace_s
     while not ended() and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(LOOK_S)
         if processes.training is None:  # asked for before the script was there
             processes = Processes(record, uid)
             send(processes, number)
     left = kill_all(processes) if not processes.supervised() or not ended() else []
     limit = time.monotonic() + 5
     while not ended() and time.monotonic() < limit:
-        time.sleep(0.05)
+        time.sleep(LOOK_S)
     return not left and ended()

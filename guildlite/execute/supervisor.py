@@ -20,21 +20,20 @@ from guildlite.execute.stop import RUN_ENDED, SHORT_GRACE_S, Processes, kill_all
 from guildlite.execute.waiter import Order, exit_record, fork_waiter, poke
 from guildlite.platform import FileLock, become_subreaper, is_network_file_system
 from guildlite.runs.facts import read_fact, write_fact
-from guildlite.runs.paths import RunPaths
+from guildlite.runs.logs import append_notice
 from guildlite.runs.run import LaterOperation, OperationRecord, Run
 
 if TYPE_CHECKING:
     from guildlite.execute.recorder import Recorder
 
-#: Five looks a second: median 0.1 s from flush to row, 0.1 % of a core.
+#: Five looks a second, which is also how soon a stop is noticed.
 TICK_S = 0.2
+#: A file that grows is looked at at once, but no two looks are closer than this: median 0.05 s from
+#: flush to row where a script logs all the time (docs/decisions/2026-11-20-following-files.md).
+LEAST_TICK_S = 0.1
 HEARTBEAT_S = 10.0
-#: Before this age psutil and NVML are not imported: short scripts never pay for them.
-SAMPLING_AFTER_S = 1.0
 #: What a looping evaluation has to finish its last round after the training ended.
 RUN_ENDED_GRACE_S = 5.0
-#: How long the end of a run may wait for git and its like.
-FACTS_TIMEOUT_S = 10.0
 
 
 def main(launch: dict[str, Any]) -> None:
@@ -47,9 +46,10 @@ class Supervisor:
 
     def __init__(self, launch: dict[str, Any]) -> None:
         self.run_dir = Path(launch["run_dir"])
-        self.paths = RunPaths(self.run_dir)
-        self.record: OperationRecord = Run(self.run_dir)
-        self.uid = str(self.record.manifest.get("uid", ""))
+        self.own_run = Run(self.run_dir)
+        self.paths = self.own_run.paths
+        self.record: OperationRecord = self.own_run
+        self.uid = self.own_run.uid
         if launch["operation"]:
             operation = self.paths.operation(launch["operation"])
             self.record = LaterOperation(operation, self.run_dir, self.paths.heartbeat)
@@ -79,7 +79,7 @@ class Supervisor:
         self._quietly(self.paths.heartbeat.touch)
         # Before the lock is taken: a fork would share it, and it would outlive us.
         self.waiter = fork_waiter(self._order(ignored))
-        self._try_lock()
+        self.lock.try_acquire()
         if self.launch["terminal"] >= 0:
             os.close(self.launch["terminal"])
         self._touch_heartbeat()
@@ -92,7 +92,7 @@ class Supervisor:
             environ=os.environ,
             directory=self.launch["directory"],
             run_dir=self.run_dir,
-            paths=self.record.paths_of_operation,
+            paths=self.record.paths,
             journal="delete" if self.network else "wal",
             terminal=self.launch["terminal"],
             poke=self.poke,
@@ -104,7 +104,7 @@ class Supervisor:
     def _watch(self, wake: int) -> None:
         next_beat = time.monotonic() + HEARTBEAT_S
         while not self._ended():
-            select.select([wake], [], [], TICK_S)
+            self._sleep(wake)
             _drain(wake)
             self._reap()
             self._guard(self._enforce_stop)
@@ -112,6 +112,12 @@ class Supervisor:
                 next_beat += HEARTBEAT_S
                 self._touch_heartbeat()
             self._guard(self._collect)
+
+    def _sleep(self, wake: int) -> None:
+        """Wait for a child's end, a signal, news in the files, or the next look."""
+        if not select.select([wake], [], [], LEAST_TICK_S)[0]:
+            files = [] if self.recorder is None else self.recorder.descriptors()
+            select.select([wake, *files], [], [], TICK_S - LEAST_TICK_S)
 
     def _guard(self, step: Callable[[], None]) -> None:
         """Take one step; a fault in it is told once and costs nothing but that step."""
@@ -125,7 +131,7 @@ class Supervisor:
 
     def _ended(self) -> bool:
         """Return whether the end is written, or nobody is left who could write it."""
-        if self.record.paths_of_operation.exit.exists():
+        if self.record.paths.exit.exists():
             return True
         if self.waiter >= 0:
             return False
@@ -140,6 +146,8 @@ class Supervisor:
             training = started.get("training")
             pid = training.get("pid") if isinstance(training, dict) else None
             self.training = pid if isinstance(pid, int) else None
+            if not started and not self.record.paths.exit.exists():
+                self._write_exit(125 << 8, error="the waiter died before it could start the script")
         if self.waiter < 0 and self.training is not None:
             self._wait_in_its_place(self.training)
         self._reap_orphans()
@@ -158,18 +166,20 @@ class Supervisor:
             os.waitpid(ended.si_pid, 0)
 
     def _wait_in_its_place(self, training: int) -> None:
-        if self.record.paths_of_operation.exit.exists():
+        if self.record.paths.exit.exists():
             self.training = None
             return
         status = _wait_status(training)
         if status is not None:
             self.training = None
             if status != _NOT_OURS:
-                paths = self.record.paths_of_operation
-                self._quietly(
-                    write_fact, paths.exit, exit_record(paths, status, self.started, "supervisor")
-                )
+                self._write_exit(status)
             poke(self.poke)
+
+    def _write_exit(self, status: int, **more: str) -> None:
+        paths = self.record.paths
+        record = exit_record(paths, status, self.started, "supervisor")
+        self._quietly(write_fact, paths.exit, {**record, **more})
 
     def _end_with_run(self) -> None:
         """Stop a looping evaluation some seconds after the training it looks at has ended."""
@@ -184,7 +194,7 @@ class Supervisor:
 
     def _enforce_stop(self) -> None:
         self._end_with_run()
-        paths = self.record.paths_of_operation
+        paths = self.record.paths
         # Nobody is there to take the signal before started.json.
         if self._terminated and paths.started.exists():
             self._terminated = False
@@ -221,7 +231,9 @@ class Supervisor:
         if self.recorder is None:
             from guildlite.execute.recorder import Recorder
 
-            self.recorder = Recorder(self)
+            self.recorder = Recorder(
+                self.own_run, self.record, self.lock, since=self.started, tell=self.tell
+            )
         self.recorder.tick()
 
     def _finish(self) -> None:
@@ -230,32 +242,28 @@ class Supervisor:
         self._guard(self._collect)
         if self.recorder is not None:
             self._guard(self.recorder.finish)
+        self._guard(self._note_own_files)
         self.lock.release()
         poke(self.poke)
 
+    def _note_own_files(self) -> None:
+        """Let `gl serve` load what this run wrote even where that could run code.
+
+        A later operation notes nothing: the run that it works on may come from elsewhere.
+        """
+        if isinstance(self.record, Run):
+            from guildlite.runs.own import note_own_files
+
+            note_own_files(self.run_dir, self.record.uid)
+
     def _kill_stopped_leftovers(self) -> None:
         """After a stop, what the script left behind goes too; after a normal end it may live."""
-        if self.record.paths_of_operation.stop.exists():
+        if self.record.paths.stop.exists():
             kill_all(Processes(self.record, self.uid))
 
     def tell(self, notice: str) -> None:
         """Append a line to the run's errors.log, if that is possible."""
-        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        try:
-            with open(self.paths.errors, "a", encoding="utf-8", errors="replace") as file:
-                file.write(f"{when} {notice}\n")
-        except OSError:
-            pass
-
-    def try_lock(self) -> bool:
-        """Return whether this process is the writer of run.db, taking the lock if it is free."""
-        return self.lock.held or self._try_lock()
-
-    def _try_lock(self) -> bool:
-        try:
-            return self.lock.try_acquire()
-        except OSError:
-            return False
+        append_notice(self.paths, notice)
 
     def _touch_heartbeat(self) -> None:
         if self.lock.held:

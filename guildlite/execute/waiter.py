@@ -82,6 +82,30 @@ def exit_record(
     }
 
 
+def started_record(run_dir: Path, training: int, journal: str, **ours: int) -> dict[str, object]:
+    """Return what started.json says; `ours` are the pids of our processes by their names."""
+    where = os.stat(run_dir)
+    processes = {"training": training, **ours}
+    return {
+        "attempt": 1,
+        "time": time.time(),
+        **{name: ProcessIdentity.of(pid).to_json() for name, pid in processes.items()},
+        "directory": [where.st_dev, where.st_ino],
+        "journal": journal,
+    }
+
+
+def not_executed(program: str, number: int) -> dict[str, object]:
+    """Return what exit.json says, as a shell would, of a program that `errno` kept from running."""
+    code = {errno.ENOENT: 127, errno.ENOTDIR: 127}.get(number, 126)
+    return {"code": code, "signal": None, "error": f"{program}: {os.strerror(number)}"}
+
+
+def not_entered(directory: str, number: int) -> dict[str, object]:
+    """Return what exit.json says when the directory it was to run in kept it from running."""
+    return {"code": 125, "signal": None, "error": f"{directory}: {os.strerror(number)}"}
+
+
 def _wait_for_training(order: Order, supervisor: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
@@ -97,7 +121,8 @@ def _wait_for_training(order: Order, supervisor: int) -> int:
     os.close(failed_write)
     if order.terminal < 0:  # else it makes a session of its own, which a group leader cannot
         _set_group(training)
-    write_fact(order.paths.started, _started_record(order, training, supervisor))
+    ours = {"waiter": os.getpid(), "supervisor": supervisor}
+    write_fact(order.paths.started, started_record(order.run_dir, training, order.journal, **ours))
     reserve = _Reserve(order.paths.exit)
     poke(order.poke)
     # Only now may the script run: a started script without started.json would be nobody's.
@@ -178,28 +203,12 @@ def _write_exit(paths: OperationPaths, record: Mapping[str, object]) -> None:
             time.sleep(0.5)
 
 
-def _started_record(order: Order, training: int, supervisor: int) -> dict[str, object]:
-    where = os.stat(order.run_dir)
-    return {
-        "attempt": 1,
-        "time": time.time(),
-        "training": ProcessIdentity.of(training).to_json(),
-        "waiter": ProcessIdentity.of(os.getpid()).to_json(),
-        "supervisor": ProcessIdentity.of(supervisor).to_json(),
-        "directory": [where.st_dev, where.st_ino],
-        "journal": order.journal,
-    }
-
-
 def _not_executed(failure: str, order: Order) -> dict[str, object]:
     """Return what exit.json says of a script that was not started; `failure` as `2 execute`."""
     number, _, step = failure.partition(" ")
-    why = os.strerror(int(number))
-    if step != _EXECUTE:
-        where = order.directory if step == _ENTER else str(order.paths.root)
-        return {"code": 125, "signal": None, "error": f"{where}: {why}"}
-    code = {errno.ENOENT: 127, errno.ENOTDIR: 127}.get(int(number), 126)
-    return {"code": code, "signal": None, "error": f"{order.argv[0]}: {why}"}
+    if step == _EXECUTE:
+        return not_executed(order.argv[0], int(number))
+    return not_entered(order.directory if step == _ENTER else str(order.paths.root), int(number))
 
 
 def _set_group(pid: int) -> None:

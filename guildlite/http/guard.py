@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from html import escape
 from urllib.parse import parse_qsl, quote, urlencode
 
-from guildlite.errors import GuildliteError
+from guildlite.errors import GuildliteError, UsageError
 from guildlite.http.asgi import LOOPBACK, WILDCARD, Application, Message, Receive, Scope, Send
 from guildlite.http.errors import RequestError, envelope, internal_error, report
 
@@ -30,6 +30,11 @@ MAX_TARGET_BYTES = 8192
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@\\\s]+))(?::\d{1,5})?")
+
+#: Fewer characters would be found by trying.
+MIN_SECRET = 16
+# What RFC 6750 allows after `Bearer`.
+_SECRET = re.compile(r"[\w.~+/=-]+", re.ASCII)
 
 log = logging.getLogger("guildlite.http")
 
@@ -50,7 +55,8 @@ class Tokens:
     MAX_CODES = 32
 
     def __init__(self, secret: str | None = None) -> None:
-        self.secret = secret or new_token()
+        """Take a secret that somebody chose, or make one. Raises UsageError for a bad one."""
+        self.secret = new_token() if secret is None else _checked(secret)
         self._codes: dict[str, None] = {}
 
     def issue_code(self) -> str:
@@ -69,6 +75,17 @@ class Tokens:
     def matches(self, given: str) -> bool:
         """Compare with the secret in constant time."""
         return hmac.compare_digest(given.encode(), self.secret.encode())
+
+
+def _checked(secret: str) -> str:
+    fault = None
+    if len(secret) < MIN_SECRET:
+        fault = "is too short to keep others out"
+    elif not _SECRET.fullmatch(secret):
+        fault = "holds characters that a header or a cookie cannot carry"
+    if fault:
+        raise UsageError(f"the token {fault}", hint=f"give {MIN_SECRET} or more letters and digits")
+    return secret
 
 
 # The guard

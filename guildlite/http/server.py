@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from guildlite.errors import GuildliteError, UsageError
+from guildlite.errors import INTERRUPTED, GuildliteError, UsageError
 from guildlite.http.asgi import WILDCARD, Application
 
 
@@ -138,5 +138,5 @@ class HttpServer:
 
 
 def exit_status(ended_by: int) -> int:
-    """Return the exit status of a command whose server a signal ended: 130 for Ctrl-C, else 0."""
-    return 128 + signal.SIGINT if ended_by == signal.SIGINT else 0
+    """Return the exit status of a command whose server a signal ended: INTERRUPTED or 0."""
+    return INTERRUPTED if ended_by == signal.SIGINT else 0

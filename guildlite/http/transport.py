@@ -60,6 +60,44 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+class JoinedWrites:
+    """A transport that sends what is written in one turn of the event loop at once.
+
+    uvicorn writes head and body of an answer apart, and a system call costs as much as reading a
+    small request. Nothing is held back beyond the turn, so that streams lose nothing; the empty
+    write with which it ends an answer sends at once.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+        self._planned: asyncio.Handle | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not data:
+            self._flush()
+            return
+        self._parts.append(data)
+        if self._planned is None:
+            self._planned = self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._planned is not None:
+            self._planned.cancel()
+            self._planned = None
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._transport.write(data)
+
+
 class LimitedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 with limits of time for receiving a request.
 
@@ -74,7 +112,7 @@ class LimitedProtocol(H11Protocol):
     _waits_for: object = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
         self._watch()
 
     def data_received(self, data: bytes) -> None:

@@ -13,8 +13,9 @@ import re
 import zlib
 from pathlib import Path
 
+from guildlite.cache import cache_dir
 from guildlite.index.schema import FORMAT
-from guildlite.platform import FileLock, cache_dir, is_network_file_system
+from guildlite.platform import FileLock, is_network_file_system
 
 _NUMBERED = re.compile(r"(\d{1,15})\.db")
 

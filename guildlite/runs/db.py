@@ -13,19 +13,35 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import count, repeat
 from pathlib import Path
 from typing import NamedTuple
 
+from guildlite.runs import mediarows, rereading
 from guildlite.runs.migrations import migrate
-from guildlite.series import MAX_STEP, MIN_STEP, Cursor, OutputLine, Point, PointColumns, Reading
+from guildlite.runs.reader import BUCKET_POINTS
+from guildlite.runs.storable import are_storable, moment, number, storable
+from guildlite.series import (
+    MAX_STEP,
+    MIN_STEP,
+    Cursor,
+    EmbeddingSeen,
+    Items,
+    OutputLine,
+    Point,
+    PointColumns,
+    Reading,
+    SeriesMetadata,
+)
 
-BUCKET_POINTS = 1024
 _OUTPUT = "output/"
-#: Kinds of source; those of files stand for what was also printed.
+#: Kinds of source: the logs, the script's own files, and those that stand for what it also printed.
 _OUTPUT_KIND = "output"
 _FILE_KINDS = ("tfevents", "csv", "jsonl")
+_EVENTS_KIND = "tfevents"
 
 
 class RunDb:
@@ -41,10 +57,7 @@ class RunDb:
         try:
             self._prepare("DELETE" if network else "WAL")
             migrate(self._connection)
-            self._keys = {key.key: key for key in self._load_keys()}
-            self._sources = self._load_sources()
-            self._segments = self._load_segments()
-            self._origins = self._load_origins()
+            self._load()
         except BaseException:
             self._connection.close()
             raise
@@ -59,6 +72,12 @@ class RunDb:
 
     # State --------------------------------------------------------------------------------
 
+    def _load(self) -> None:
+        self._keys = {key.key: key for key in self._load_keys()}
+        self._sources = self._load_sources()
+        self._segments = self._load_segments()
+        self._origins = self._load_origins()
+
     def _load_keys(self) -> Iterator[_Key]:
         names = ", ".join(f'"{name}"' for name in _KEY_COLUMNS)
         for row in self._connection.execute(f"SELECT {names} FROM series_key"):
@@ -71,14 +90,18 @@ class RunDb:
     def _load_segments(self) -> dict[tuple[int, int | None], tuple[int, int]]:
         """Return the open segment of each (series, source): its number and last step."""
         rows = self._connection.execute(
-            "SELECT key_id, source_id, segment, last_step FROM segment ORDER BY segment"
+            "SELECT key_id, source_id, segment, last_step, ended FROM segment ORDER BY segment"
         )
-        return {(key, source): (segment, step) for key, source, segment, step in rows}
+        return {
+            (key, source): (segment, MAX_STEP if ended else step)
+            for key, source, segment, step, ended in rows
+        }
 
     def _load_origins(self) -> _Origins:
         rows = self._connection.execute(
             'SELECT DISTINCT "key", source.kind FROM segment'
             " JOIN source ON source.id = source_id JOIN series_key ON series_key.id = key_id"
+            " WHERE series_key.kind = 'scalar'"
         )
         origins = _Origins()
         for key, kind in rows:
@@ -95,6 +118,10 @@ class RunDb:
             for path, kind, digest, offset, state, error in rows
         ]
 
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Return how many points, or values, every series has, by key and kind."""
+        return Counter({(key.key, key.kind): key.count for key in self._keys.values()})
+
     def attr(self, name: str) -> str | None:
         """Return one attribute."""
         row = self._connection.execute("SELECT value FROM attr WHERE name = ?", (name,)).fetchone()
@@ -106,7 +133,7 @@ class RunDb:
         """Record what was asked: once, at the start; a second call changes nothing."""
         with _Transaction(self._connection) as connection:
             for table, pairs in (("attr", attrs), ("flag", flags)):
-                rows = [(_storable(name), _storable(value)) for name, value in pairs.items()]
+                rows = [(storable(name), storable(value)) for name, value in pairs.items()]
                 connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", rows)
 
     def write_attrs(self, attrs: Mapping[str, str | None]) -> None:
@@ -127,6 +154,28 @@ class RunDb:
         self._keys, self._sources = staged.keys, staged.sources
         self._segments = staged.segments
         self._origins.take(staged.new, staged.dropped)
+
+    @contextmanager
+    def rereading(self, sources: Collection[int]) -> Iterator[None]:
+        """Forget all that these sources gave, and commit it together with what is then written.
+
+        `sources` are ids. Everything written within the context is one transaction: an exception
+        in it, or the end of this process, leaves the file as it was. Series that other sources
+        gave points of as well keep those; moments that were seen when a row of a table came, and
+        that its file does not tell, are put back.
+        """
+        try:
+            with _Transaction(self._connection) as connection:
+                kept = rereading.forget(connection, sources)
+                self._load()
+                with closing(kept):
+                    for batch in kept:
+                        self.write(batch)
+                yield
+                rereading.restore_times(connection)
+        finally:
+            rereading.clean_up(self._connection)
+            self._load()
 
     def seal(self, attrs: Mapping[str, str | None], *, patience_s: float = 2.0) -> None:
         """Turn the file into one plain file that can be copied and opened anywhere.
@@ -161,19 +210,20 @@ class RunDb:
 
 
 class _Transaction:
-    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK."""
+    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK; within another one, a savepoint of it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self._is_inner = connection.in_transaction
 
     def __enter__(self) -> sqlite3.Connection:
-        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("SAVEPOINT inner_" if self._is_inner else "BEGIN IMMEDIATE")
         return self.connection
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             try:
-                self.connection.execute("COMMIT")
+                self.connection.execute("RELEASE inner_" if self._is_inner else "COMMIT")
                 return
             except sqlite3.Error:
                 self._roll_back()
@@ -181,7 +231,12 @@ class _Transaction:
         self._roll_back()
 
     def _roll_back(self) -> None:
-        if self.connection.in_transaction:
+        if not self.connection.in_transaction:  # SQLite did, the outer one as well
+            return
+        if self._is_inner:
+            self.connection.execute("ROLLBACK TO inner_")
+            self.connection.execute("RELEASE inner_")
+        else:
             self.connection.execute("ROLLBACK")
 
 
@@ -219,6 +274,18 @@ class _Key:
 
     def row(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in _KEY_COLUMNS)
+
+    def count_items(self, items: Items) -> None:
+        """Take new values of a series that is no scalar into the summary."""
+        steps = [item.step for item in items.items]
+        times = [time for item in items.items if (time := moment(item.time)) is not None]
+        if not self.count:
+            self.first_step = steps[0]
+        self.last_step = steps[-1]
+        if times:
+            self.first_time = times[0] if self.first_time is None else self.first_time
+            self.last_time = times[-1]
+        self.count += len(steps)
 
     def open_segment(self) -> int:
         """Return the number of a new segment."""
@@ -293,8 +360,8 @@ class _Rows:
         points = [point for point in points if MIN_STEP <= point[0] <= MAX_STEP]
         return cls(
             [point[0] for point in points],
-            [_moment(point[1]) for point in points],
-            [_number(point[2]) for point in points],
+            [moment(point[1]) for point in points],
+            [number(point[2]) for point in points],
         )
 
     @classmethod
@@ -302,7 +369,7 @@ class _Rows:
         """The same of points in columns, whose values are floats."""
         steps, times, values = columns
         moments = [time for time in times if time is not None]
-        if not (_are_storable(steps) and _are_storable(moments)):
+        if not (are_storable(steps) and are_storable(moments)):
             return cls.of_points(list(map(Point, steps, times, values)))
         return cls(steps, times, values)
 
@@ -340,7 +407,18 @@ class _Staged:
         self._origins, self.new = origins, _Origins()
         self.dropped: set[str] = set()
 
-    def key(self, connection: sqlite3.Connection, name: str) -> _Key:
+    def key(self, connection: sqlite3.Connection, name: str, kind: str = "scalar") -> _Key:
+        """Return the series of that name and kind, which may be new, to be changed.
+
+        Of one name with two kinds the scalar has the name, and the other is `NAME:KIND`; of two
+        that are no scalars, the later one is.
+        """
+        known = self.keys.get(name)
+        if known is not None and known.kind != kind:
+            if kind == "scalar":
+                self._rename(connection, name)
+            else:
+                return self.key(connection, f"{name}:{kind}", kind)
         key = self.changed.get(name)
         if key is not None:
             return key
@@ -348,30 +426,49 @@ class _Staged:
         if known is None:
             cursor = connection.execute(
                 "INSERT INTO series_key"
-                " (key, kind, count, nan, infinite, segments) VALUES (?, 'scalar', 0, 0, 0, 0)",
-                (name,),
+                " (key, kind, count, nan, infinite, segments) VALUES (?, ?, 0, 0, 0, 0)",
+                (name, kind),
             )
-            key = _Key(int(cursor.lastrowid or 0), name, "scalar")
+            key = _Key(int(cursor.lastrowid or 0), name, kind)
         else:
             key = copy.copy(known)
         self.keys[name] = self.changed[name] = key
         return key
 
+    def _rename(self, connection: sqlite3.Connection, name: str) -> None:
+        """Make room for a scalar of that name."""
+        key = self.changed.pop(name, None) or copy.copy(self.keys[name])
+        del self.keys[name]
+        while key.key in self.keys or key.key == name:
+            key.key = f"{key.key}:{key.kind}"
+        self.keys[key.key] = self.changed[key.key] = key
+        connection.execute('UPDATE series_key SET "key" = ? WHERE id = ?', (key.key, key.id))
+
     def is_in_file(self, printed: str) -> bool:
-        """Return whether a file brought the number that `output/NAME` stands for."""
+        """Return whether an event file brought the number that `output/NAME` stands for.
+
+        Or whether a file below `output/` brought that very key.
+        """
         name = printed[len(_OUTPUT) :].casefold()
-        return name in self._origins.spellings or name in self.new.spellings
+        spelt = name in self._origins.spellings or name in self.new.spellings
+        return spelt or self.is_file_key(printed)
 
     def is_file_key(self, name: str) -> bool:
         """Return whether the series of that key is known to come from a file."""
         return name in self._origins.files or name in self.new.files
+
+    def is_known(self, name: str, kind: str) -> bool:
+        """Return whether a file of that kind is known to have brought the series of that key."""
+        if kind == _EVENTS_KIND:
+            return name in self._origins.in_events or name in self.new.in_events
+        return self.is_file_key(name)
 
     def is_printed(self, name: str) -> bool:
         """Return whether the series of that key was caught in the output."""
         return name in (self._origins.printed | self.new.printed) - self.dropped
 
     def printed_twice(self) -> list[str]:
-        """Return the series caught in the output that a file has just brought too."""
+        """Return the series caught in the output that an event file has just brought too."""
         if not self.new.spellings:
             return []
         printed = (self._origins.printed | self.new.printed) - self.dropped
@@ -386,41 +483,50 @@ class _Staged:
 
 
 class _Origins:
-    """Which series were caught in the output, and how those of files might be printed.
+    """Which series were caught in the output, and how those of event files might be printed.
 
-    `output/NAME` is for numbers that are nowhere but in the output (contract, section 5). Which
-    came first must not matter: a printed series goes as soon as a file brings the same number.
+    `output/NAME` is for numbers that are in no event file. Which came first must not matter: a
+    printed series goes as soon as an event file brings the same number. Tables do not count: a
+    log that a script prints and a table it keeps may well differ.
     """
 
     def __init__(self) -> None:
         self.printed: set[str] = set()
         self.files: set[str] = set()
+        self.in_events: set[str] = set()
         self.spellings: set[str] = set()
 
     def add(self, key: str, kind: str) -> None:
         """Note that a source of `kind` brought points of `key`."""
         if kind in _FILE_KINDS:
             self.files.add(key)
+        if kind == _EVENTS_KIND:
+            self.in_events.add(key)
             name = key.casefold()
             self.spellings |= {name, name.replace("/", "_"), name.rpartition("/")[2]}
-        elif kind == _OUTPUT_KIND and key.startswith(_OUTPUT):
+        if kind == _OUTPUT_KIND and key.startswith(_OUTPUT):
             self.printed.add(key)
 
     def take(self, new: _Origins, dropped: set[str]) -> None:
         """Add what a committed transaction learnt."""
         self.printed = (self.printed - dropped) | new.printed
         self.files |= new.files
+        self.in_events |= new.in_events
         self.spellings |= new.spellings
 
 
 def _stage(connection: sqlite3.Connection, staged: _Staged, reading: Reading) -> None:
     source = _put_cursor(connection, staged, reading.cursor) if reading.cursor else None
+    if reading.restart is not None and source is not None:
+        _end_segments(connection, staged, source, reading.restart)
     found = [(name, _Rows.of_points(points)) for name, points in reading.points.items()]
     found += [(name, _Rows.of_columns(columns)) for name, columns in reading.columns.items()]
     for name, rows in found:
-        name = _storable(name)
+        name = storable(name)
         if reading.cursor is None or _is_wanted(connection, staged, name, reading.cursor.kind):
             _put_rows(connection, staged, name, rows, source)
+    if source is not None:
+        _stage_media(connection, staged, reading, source)
     if reading.lines:
         connection.executemany(
             "INSERT INTO output (time, stream, text, op) VALUES (?, ?, ?, ?)",
@@ -429,13 +535,70 @@ def _stage(connection: sqlite3.Connection, staged: _Staged, reading: Reading) ->
     _put_attrs(connection, reading.attrs)
 
 
+def _stage_media(
+    connection: sqlite3.Connection, staged: _Staged, reading: Reading, source: int
+) -> None:
+    for items in reading.media:
+        _put_items(connection, staged, items, source)
+    for session in reading.sessions:
+        mediarows.put_session(connection, session)
+    for experiment in reading.experiments:
+        mediarows.put_experiment(connection, experiment)
+    if reading.embeddings is not None:
+        _put_embeddings(connection, staged, reading.embeddings, source)
+
+
+def _put_items(connection: sqlite3.Connection, staged: _Staged, items: Items, source: int) -> None:
+    if not items.items:
+        return
+    key = staged.key(connection, storable(items.key), items.kind)
+    if not key.count or items.metadata is not None:
+        metadata = items.metadata or SeriesMetadata()
+        mediarows.put_metadata(connection, key.id, items.plugin, metadata)
+    steps = [item.step for item in items.items]
+    segments = _put_segments(connection, staged, key, steps, source)
+    mediarows.insert_items(connection, key.id, key.count, source, items.items, segments)
+    key.count_items(items)
+
+
+def _put_embeddings(
+    connection: sqlite3.Connection, staged: _Staged, seen: Sequence[EmbeddingSeen], source: int
+) -> None:
+    """Make the embeddings of a configuration those that it lists now."""
+    kept = set()
+    for each in seen:
+        key = staged.key(connection, storable(each.key), "embedding")
+        key.count, key.first_time, key.last_time = 1, moment(each.time), moment(each.time)
+        mediarows.put_embedding(connection, key.id, source, each)
+        kept.add(key.id)
+    rows = connection.execute("SELECT key_id FROM embedding WHERE source_id = ?", (source,))
+    gone = {number for (number,) in rows} - kept
+    for name in [name for name, key in staged.keys.items() if key.id in gone]:
+        _delete_series(connection, staged, name)
+
+
+def _end_segments(connection: sqlite3.Connection, staged: _Staged, source: int, step: int) -> None:
+    """Let the next point of each series that has come to `step` in that source open a segment."""
+    ended = [
+        at
+        for at, (_, last_step) in staged.segments.items()
+        if at[1] == source and step <= last_step < MAX_STEP
+    ]
+    connection.executemany(
+        "UPDATE segment SET ended = 1 WHERE key_id = ? AND segment = ?",
+        [(at[0], staged.segments[at][0]) for at in ended],
+    )
+    for at in ended:
+        staged.segments[at] = (staged.segments[at][0], MAX_STEP)
+
+
 def _is_wanted(connection: sqlite3.Connection, staged: _Staged, name: str, kind: str) -> bool:
     """Return whether points from a source of `kind` belong into run.db; makes room for a file's."""
     if kind == _OUTPUT_KIND and name.startswith(_OUTPUT):
         if staged.is_in_file(name):
             return False
         staged.new.add(name, kind)
-    elif kind in _FILE_KINDS and not staged.is_file_key(name):
+    elif kind in _FILE_KINDS and not staged.is_known(name, kind):
         if staged.is_printed(name):
             _delete_series(connection, staged, name)
         staged.new.add(name, kind)
@@ -443,7 +606,7 @@ def _is_wanted(connection: sqlite3.Connection, staged: _Staged, name: str, kind:
 
 
 def _put_cursor(connection: sqlite3.Connection, staged: _Staged, cursor: Cursor) -> int:
-    at = (_storable(cursor.path), cursor.digest)
+    at = (storable(cursor.path), cursor.digest)
     state = json.dumps(cursor.state) if cursor.state else None
     number = staged.sources.get(at)
     if number is not None:
@@ -473,16 +636,12 @@ def _put_rows(
     if not rows.steps:
         return
     key = staged.key(connection, name)
-    segment, last_step = staged.segments.get((key.id, source), (-1, MAX_STEP))
-    if segment < 0 or rows.steps[0] < last_step:
-        segment = key.open_segment()
-    if sorted(rows.steps) == rows.steps:
-        _insert_alike(connection, key, rows, segment)
-        opened = [(key.id, segment, source, rows.steps[-1])]
+    segments = _put_segments(connection, staged, key, rows.steps, source)
+    if isinstance(segments, list):
+        columns = rows.steps, rows.times, rows.values, segments
+        connection.executemany(_INSERT_ROW, zip(repeat(key.id), count(key.count), *columns))
     else:
-        opened = _insert_segments(connection, key, rows, source, segment)
-    connection.executemany("INSERT OR REPLACE INTO segment VALUES (?, ?, ?, ?)", opened)
-    staged.segments[(key.id, source)] = (opened[-1][1], rows.steps[-1])
+        _insert_alike(connection, key, rows, next(segments))
     key.count_in(rows, _put_buckets(connection, key, rows))
 
 
@@ -503,23 +662,40 @@ def _insert_alike(connection: sqlite3.Connection, key: _Key, rows: _Rows, segmen
     connection.executemany(_INSERT_ROW, rest)
 
 
-def _insert_segments(
-    connection: sqlite3.Connection, key: _Key, rows: _Rows, source: int | None, segment: int
-) -> list[tuple[int, int, int | None, int]]:
-    """Insert rows, opening a segment where a step goes back; return the segments they are in."""
-    opened: list[tuple[int, int, int | None, int]] = []
-    segments: list[int] = []
-    last_step = rows.steps[0]
-    for step in rows.steps:
-        if step < last_step:
-            opened.append((key.id, segment, source, last_step))
-            segment = key.open_segment()
-        last_step = step
-        segments.append(segment)
-    opened.append((key.id, segment, source, last_step))
-    columns = rows.steps, rows.times, rows.values, segments
-    connection.executemany(_INSERT_ROW, zip(repeat(key.id), count(key.count), *columns))
-    return opened
+def _put_segments(
+    connection: sqlite3.Connection,
+    staged: _Staged,
+    key: _Key,
+    steps: list[int],
+    source: int | None,
+) -> list[int] | Iterator[int]:
+    """Open a segment where a step goes back; return the segment of each step.
+
+    Where that is one for all, as nearly always, it comes as an endless iterator.
+    """
+    segment, last_step = staged.segments.get((key.id, source), (-1, MAX_STEP))
+    if segment < 0 or steps[0] < last_step:
+        segment = key.open_segment()
+    segments: list[int] | Iterator[int]
+    if sorted(steps) == steps:
+        opened, segments = [(key.id, segment, source, steps[-1])], repeat(segment)
+    else:
+        opened, segments = [], []
+        last_step = steps[0]
+        for step in steps:
+            if step < last_step:
+                opened.append((key.id, segment, source, last_step))
+                segment = key.open_segment()
+            last_step = step
+            segments.append(segment)
+        opened.append((key.id, segment, source, last_step))
+    connection.executemany(
+        "INSERT OR REPLACE INTO segment (key_id, segment, source_id, last_step)"
+        " VALUES (?, ?, ?, ?)",
+        opened,
+    )
+    staged.segments[(key.id, source)] = (opened[-1][1], steps[-1])
+    return segments
 
 
 def _put_buckets(connection: sqlite3.Connection, key: _Key, rows: _Rows) -> list[_Extremes]:
@@ -584,47 +760,22 @@ def _joined(begun: _Bucket, more: _Bucket) -> _Bucket:
 def _put_attrs(connection: sqlite3.Connection, attrs: Mapping[str, str | None]) -> None:
     for name, value in attrs.items():
         if value is None:
-            connection.execute("DELETE FROM attr WHERE name = ?", (_storable(name),))
+            connection.execute("DELETE FROM attr WHERE name = ?", (storable(name),))
         else:
             connection.execute(
                 "INSERT INTO attr VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = ?",
-                (_storable(name), _storable(value), _storable(value)),
+                (storable(name), storable(value), storable(value)),
             )
 
 
 def _line_row(line: OutputLine) -> tuple[object, ...]:
-    return _moment(line.time), line.stream, _storable(line.text), _storable(line.op) or None
-
-
-def _storable(text: str) -> str:
-    """Escape what SQLite cannot take, lone surrogates, and NUL, at which its shell would stop."""
-    if "\0" in text:
-        text = text.replace("\0", "\\x00")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()
-    return text
-
-
-def _moment(at: int | None) -> int | None:
-    return at if at is not None and MIN_STEP <= at <= MAX_STEP else None
-
-
-def _are_storable(numbers: Sequence[int]) -> bool:
-    return not numbers or (min(numbers) >= MIN_STEP and max(numbers) <= MAX_STEP)
-
-
-def _number(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # a Python int beyond any double
-        return math.inf if value > 0 else -math.inf
+    return moment(line.time), line.stream, storable(line.text), storable(line.op) or None
 
 
 def _delete_series(connection: sqlite3.Connection, staged: _Staged, name: str) -> None:
     number = staged.keys[name].id
     for table in ("series", "segment", "bucket"):
         connection.execute(f"DELETE FROM {table} WHERE key_id = ?", (number,))
+    mediarows.delete_key(connection, number)
     connection.execute("DELETE FROM series_key WHERE id = ?", (number,))
     staged.forget(name)

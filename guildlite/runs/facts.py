@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from guildlite.platform import sync_directory
+from guildlite.platform import open_regular, sync_directory
 
 #: A manifest with every flag at the kernel's limits stays below this; what is larger is not ours.
 MAX_FACT_BYTES = 32 * 1024 * 1024
@@ -61,10 +61,9 @@ def read_text(path: Path | str) -> str | None:
     """Return the text of a small file, or None when it cannot be read."""
     try:
         # Not a link or FIFO somebody left there: those could lead away or hang.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        with open_regular(path) as file:
             # Python makes room for as much as it is asked to read, 32 MB each time.
-            size = min(MAX_FACT_BYTES, os.fstat(descriptor).st_size + 1)
+            size = min(MAX_FACT_BYTES, os.fstat(file.fileno()).st_size + 1)
             return (file.read(size) or b"").decode("utf-8", "replace")
     except (OSError, ValueError):
         return None

@@ -17,9 +17,100 @@ from guildlite.errors import RunUnreadable
 SCHEMA_SQL = Path(__file__).with_name("schema.sql")
 
 
+def add_media(connection: sqlite3.Connection) -> None:
+    """Schema 2: values that are no scalars, embeddings, hparams; where a session began anew."""
+    connection.execute("ALTER TABLE segment ADD COLUMN ended INTEGER")
+    for statement in _MEDIA_TABLES.split(";\n"):
+        connection.execute(statement)
+
+
+#: As schema 2 had them; `schema.py` may have moved on.
+_MEDIA_TABLES = """\
+CREATE TABLE media (
+  key_id INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  time INTEGER,
+  segment INTEGER NOT NULL,
+  source_id INTEGER NOT NULL,
+  "offset" INTEGER NOT NULL,
+  length INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
+  nth INTEGER NOT NULL,
+  PRIMARY KEY (key_id, seq)
+)
+ WITHOUT ROWID;
+
+CREATE TABLE media_key (
+  key_id INTEGER NOT NULL,
+  plugin TEXT NOT NULL,
+  display_name TEXT NOT NULL,
+  description TEXT NOT NULL,
+  content INTEGER,
+  PRIMARY KEY (key_id)
+);
+
+CREATE TABLE blob (
+  id INTEGER NOT NULL,
+  digest TEXT NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (id),
+  UNIQUE (digest)
+);
+
+CREATE TABLE file (
+  id INTEGER NOT NULL,
+  path TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  modified INTEGER NOT NULL,
+  PRIMARY KEY (id),
+  UNIQUE (path)
+);
+
+CREATE TABLE embedding (
+  key_id INTEGER NOT NULL,
+  source_id INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  tensor INTEGER,
+  metadata INTEGER,
+  sprite INTEGER,
+  bookmarks INTEGER,
+  shape TEXT NOT NULL,
+  sprite_size TEXT NOT NULL,
+  PRIMARY KEY (key_id)
+);
+
+CREATE TABLE hparam_session (
+  session TEXT NOT NULL,
+  group_name TEXT,
+  status TEXT,
+  started INTEGER,
+  ended INTEGER,
+  PRIMARY KEY (session)
+);
+
+CREATE TABLE hparam (
+  session TEXT NOT NULL,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  type TEXT NOT NULL,
+  PRIMARY KEY (session, name)
+);
+
+CREATE TABLE hparam_experiment (
+  directory TEXT NOT NULL,
+  name TEXT NOT NULL,
+  description TEXT NOT NULL,
+  hparams TEXT NOT NULL,
+  metrics TEXT NOT NULL,
+  PRIMARY KEY (directory)
+);
+"""
+
+
 #: The step that leads from schema 1 to 2, from 2 to 3 and so on. tests/golden/runs has a file of
 #: every schema that was ever released.
-STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = ()
+STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (add_media,)
 VERSION = 1 + len(STEPS)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 #: gl's own folder inside a run directory; everything beside it belongs to the script.
 OWN_DIR = "gl.d"
+#: Inside it, the script's source as it was when the run started.
+SOURCES_DIR = "sources"
 #: Folder of trashed runs under the runs root.
 TRASH_DIR = ".trash"
 #: File under the runs root that names runs changed after they ended.
@@ -32,6 +34,11 @@ class OperationPaths:
         return self.root / "stderr.log"
 
     @property
+    def errors(self) -> Path:
+        """What gl had trouble with, and what its supervisor said on stderr."""
+        return self.root / "errors.log"
+
+    @property
     def meta(self) -> Path:
         return self.root / "meta"
 
@@ -51,6 +58,18 @@ class OperationPaths:
     def exit(self) -> Path:
         return self.root / "meta/exit.json"
 
+    def missing(self) -> Path | None:
+        """Return the outermost directory that is gone of those the facts are in, None when none is.
+
+        It is the run directory itself when a script deletes that.
+        """
+        gone = None
+        for directory in (self.meta, *self.meta.parents):
+            if directory.exists():
+                break
+            gone = directory
+        return gone
+
     @property
     def samples(self) -> Path:
         """System samples of an operation whose supervisor does not hold the run's lock."""
@@ -69,6 +88,11 @@ class RunPaths(OperationPaths):
         return self.root / "run.db"
 
     @property
+    def wal(self) -> Path:
+        """SQLite's own file beside a run.db that is not sealed."""
+        return self.root / "run.db-wal"
+
+    @property
     def lock(self) -> Path:
         """Held by the one writer of run.db."""
         return self.root / "lock"
@@ -79,12 +103,13 @@ class RunPaths(OperationPaths):
         return self.root / "heartbeat"
 
     @property
-    def errors(self) -> Path:
-        return self.root / "errors.log"
+    def sources(self) -> Path:
+        return self.root / SOURCES_DIR
 
     @property
-    def sources(self) -> Path:
-        return self.root / "sources"
+    def git_diff(self) -> Path:
+        """What tracked files differed in from the commit, as `git apply` takes it."""
+        return self.sources / "git.diff"
 
     @property
     def label(self) -> Path:

@@ -6,22 +6,62 @@ takes no lock that a writer would wait for.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from guildlite.errors import RunUnreadable
 from guildlite.runs.migrations import check_version
-from guildlite.series import Point, Summary, downsample
+from guildlite.series import MAX_STEP, MIN_STEP, Point, PointColumns, Summary, downsample
+
+if TYPE_CHECKING:
+    from guildlite.runs.media import (
+        EmbeddingRow,
+        FileRow,
+        FilesRoot,
+        HParamExperiment,
+        HParamSession,
+        MediaItem,
+        MediaSeries,
+        SourceRow,
+    )
+    from guildlite.tfevents import Content
 
 _SUMMARY = (
     "SELECT key, kind, count, first, last, min, max, mean, first_step, last_step, min_step,"
     " max_step, first_time, last_time, nan, infinite, segments FROM series_key"
 )
-#: Above this many points a chart is drawn from the buckets (1,024 points each).
+_MEDIA_SERIES = (
+    "SELECT key, kind, count, first_step, last_step, first_time, last_time, segments,"
+    " coalesce(plugin, ''), coalesce(display_name, ''), coalesce(description, '')"
+    " FROM series_key LEFT JOIN media_key ON media_key.key_id = series_key.id"
+    " WHERE kind != 'scalar'"
+)
+_MEDIA_ITEMS = (
+    'SELECT key, series_key.kind, seq, step, time, segment, path, media."offset", length, checksum,'
+    " nth FROM series_key JOIN media ON media.key_id = series_key.id"
+    " JOIN source ON source.id = source_id"
+    " WHERE key = ?"
+)
+#: Schema from which a run.db has tables of what is no scalar.
+_MEDIA_SINCE = 2
+#: Points that one row of `bucket` summarises.
+BUCKET_POINTS = 1024
+#: Above this many points a chart is drawn from the buckets.
 _RAW_POINTS = 50_000
+#: A stretch of so many points is read whole, in some 0.1 s.
+_STRETCH_POINTS = 200_000
+
+
+def chart_rows(summary: Summary) -> int:
+    """Return about how many rows of run.db `RunReader.chart` reads for a series."""
+    if summary.count <= _RAW_POINTS:
+        return summary.count
+    return 2 * summary.count // BUCKET_POINTS
 
 
 class StoredLine(NamedTuple):
@@ -40,6 +80,7 @@ class RunReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection = open_run_db(path)
+        self._root: FilesRoot | None = None
 
     def attrs(self) -> dict[str, str]:
         """Return the attributes, by name in order of writing."""
@@ -50,12 +91,14 @@ class RunReader:
         return dict(self._rows("SELECT name, value FROM flag ORDER BY rowid"))
 
     def summaries(self) -> list[Summary]:
-        """Return what is known of every series, by key."""
-        return [Summary(*row) for row in self._rows(f"{_SUMMARY} ORDER BY key")]
+        """Return what is known of every scalar series, by key."""
+        return [
+            Summary(*row) for row in self._rows(f"{_SUMMARY} WHERE kind = 'scalar' ORDER BY key")
+        ]
 
     def summary(self, key: str) -> Summary | None:
-        """Return what is known of one series, or None when there is none of that key."""
-        for row in self._rows(f"{_SUMMARY} WHERE key = ?", key):
+        """Return what is known of a scalar series, or None when there is none of that key."""
+        for row in self._rows(f"{_SUMMARY} WHERE kind = 'scalar' AND key = ?", key):
             return Summary(*row)
         return None
 
@@ -85,6 +128,72 @@ class RunReader:
         )
         return next((Point(*row) for row in rows), None)
 
+    def series_from(self, key: str, seq: int) -> list[Point]:
+        """Return the points of a series from number `seq` on, in the order written."""
+        return self._points("seq >= ?", key, seq)
+
+    def columns_from(self, key: str, seq: int) -> PointColumns:
+        """Return what `series_from` does as three lists: a third of its time for many points."""
+        nan = float("nan")
+        rows = list(
+            self._rows(
+                "SELECT step, time, value FROM series"
+                " WHERE key_id = (SELECT id FROM series_key WHERE key = ?) AND seq >= ?"
+                " ORDER BY seq",
+                key,
+                seq,
+            )
+        )
+        values = [nan if value is None else value for _, _, value in rows]
+        return PointColumns([row[0] for row in rows], [row[1] for row in rows], values)
+
+    def stretch(
+        self, key: str, low: float, high: float, most: int, *, by_time: bool = False
+    ) -> list[Point]:
+        """Return the points between two steps, or two times in ms, with one more at each side.
+
+        At most about `most`, spikes kept, as `chart` does. Found by way of the buckets, so the cost
+        is that of the stretch.
+        """
+        first, last = ("first_time", "last_time") if by_time else ("first_step", "last_step")
+        summary = self.summary(key)
+        if summary is None:
+            return []
+        # Where training was resumed, ends of a bucket say nothing of the steps inside.
+        where = f" AND {last} >= ? AND {first} <= ?" if summary.segments == 1 else ""
+        start, end = next(
+            self._rows(
+                "SELECT min(bucket), max(bucket) FROM bucket"
+                f" WHERE key_id = (SELECT id FROM series_key WHERE key = ?){where}",
+                key,
+                *((low, high) if where else ()),
+            )
+        )
+        if start is None:
+            return []
+        # One bucket more at each side: its last point is where the line comes from.
+        start, end = start - 1, end + 1
+        if (end - start) * BUCKET_POINTS <= max(_STRETCH_POINTS, most):
+            points = self._points(
+                "seq BETWEEN ? AND ?", key, start * BUCKET_POINTS, (end + 1) * BUCKET_POINTS - 1
+            )
+        else:
+            points = self._bucket_points(summary, start, end)
+        places = [point.time if by_time else point.step for point in points]
+        inside = [place is not None and low <= place <= high for place in places]
+        kept = [point for at, point in enumerate(points) if any(inside[max(0, at - 1) : at + 2])]
+        return kept if len(kept) <= most else downsample(kept, most)
+
+    def _points(self, where: str, key: str, *values: object) -> list[Point]:
+        nan = float("nan")
+        rows = self._rows(
+            "SELECT step, time, value FROM series"
+            f" WHERE key_id = (SELECT id FROM series_key WHERE key = ?) AND {where} ORDER BY seq",
+            key,
+            *values,
+        )
+        return [Point(step, at, nan if value is None else value) for step, at, value in rows]
+
     def chart(self, key: str, most: int) -> list[Point]:
         """Return at most about `most` points that draw the same line, spikes and ends kept.
 
@@ -98,15 +207,18 @@ class RunReader:
         points = self.series(key)
         return points if len(points) <= most else downsample(points, most)
 
-    def _bucket_points(self, summary: Summary) -> list[Point]:
-        """Return each bucket's extremes, and the two ends of the series."""
+    def _bucket_points(self, summary: Summary, start: int = -1, end: int = 2**62) -> list[Point]:
+        """Return the extremes of buckets `start` to `end`, and the two ends of the series."""
         points: list[Point] = []
         if summary.first is not None and summary.first_step is not None:
             points.append(Point(summary.first_step, summary.first_time, summary.first))
         for least, least_step, most, most_step, at in self._rows(
             "SELECT min, min_step, max, max_step, first_time FROM bucket"
-            " WHERE key_id = (SELECT id FROM series_key WHERE key = ?) ORDER BY bucket",
+            " WHERE key_id = (SELECT id FROM series_key WHERE key = ?)"
+            " AND bucket BETWEEN ? AND ? ORDER BY bucket",
             summary.key,
+            start,
+            end,
         ):
             pair = [Point(least_step, at, least), Point(most_step, at, most)]
             points.extend(sorted(point for point in pair if point.value is not None))
@@ -153,6 +265,168 @@ class RunReader:
         """Return (path, kind, bytes read, damage) of every file that was read."""
         return list(self._rows('SELECT path, kind, "offset", error FROM source ORDER BY id'))
 
+    # Values that are no scalars -----------------------------------------------------------
+
+    def media(self, kind: str | None = None) -> list[MediaSeries]:
+        """Return the series that are no scalars, of one kind or of all, by key."""
+        from guildlite.runs.media import MediaSeries
+
+        if not self._has_media():
+            return []
+        where, values = ("", ()) if kind is None else (" AND kind = ?", (kind,))
+        rows = self._rows(f"{_MEDIA_SERIES}{where} ORDER BY key", *values)
+        return [MediaSeries(*row) for row in rows]
+
+    def media_series(self, key: str) -> MediaSeries | None:
+        """Return one series that is no scalar, or None when there is none of that key."""
+        from guildlite.runs.media import MediaSeries
+
+        if self._has_media():
+            for row in self._rows(f"{_MEDIA_SERIES} AND key = ?", key):
+                return MediaSeries(*row)
+        return None
+
+    def items(
+        self,
+        key: str,
+        *,
+        after: int = -1,
+        limit: int | None = None,
+        first_step: int = MIN_STEP,
+        last_step: int = MAX_STEP,
+    ) -> list[MediaItem]:
+        """Return values of a series in the order written, at most `limit`, their bytes unread.
+
+        Those behind the seq `after`, and of steps from `first_step` to `last_step`.
+        """
+        if not self._has_media():
+            return []
+        rows = self._rows(
+            f"{_MEDIA_ITEMS} AND seq > ? AND step BETWEEN ? AND ? ORDER BY seq LIMIT ?",
+            key, after, first_step, last_step, -1 if limit is None else limit,
+        )  # fmt: skip
+        return [_item(row) for row in rows]
+
+    def item(self, key: str, seq: int) -> MediaItem | None:
+        """Return one value of a series, its bytes unread, or None when it is not there."""
+        found = self.items(key, after=seq - 1, limit=1)
+        return found[0] if found and found[0].seq == seq else None
+
+    def content(self, item: MediaItem) -> Content:
+        """Return what a value holds, its checksum verified.
+
+        Raises `tfevents.ContentLost` when its file is gone or changed, and `BadContent` when the
+        value is not what its kind should be.
+        """
+        from guildlite.tfevents import StoredValue, read_content
+
+        stated = self._rows(
+            "SELECT data FROM series_key JOIN media_key ON media_key.key_id = series_key.id"
+            " JOIN blob ON blob.id = content WHERE key = ?",
+            item.key,
+        )
+        (content,) = next(stated, (b"",))
+        value = StoredValue(item.key, "", item.kind, item.step, 0.0, item.reference)
+        with self.open_file(item.path) as file:
+            return read_content(file, value, content)
+
+    def record(self, item: MediaItem) -> bytes:
+        """Return the record a value lies in, as written: an `Event`. Raises `ContentLost`."""
+        from guildlite.tfevents import read_record
+
+        with self.open_file(item.path) as file:
+            return read_record(file, item.reference)
+
+    @property
+    def files_root(self) -> Path:
+        """The directory of the script's files: the run's, or where they were imported from."""
+        return self._files().path
+
+    def open_file(self, path: str) -> FileIO:
+        """Open a file below `files_root`, never through a link; raise `tfevents.ContentLost`."""
+        return self._files().open(path)
+
+    def _files(self) -> FilesRoot:
+        from guildlite.runs.media import LOGDIR_ATTR, FilesRoot
+
+        if self._root is None:
+            logdir = self.attrs().get(LOGDIR_ATTR)
+            self._root = FilesRoot(Path(logdir) if logdir else self.path.parent.parent)
+        return self._root
+
+    def embeddings(self) -> list[EmbeddingRow]:
+        """Return the embeddings that projector configurations list by now, by key."""
+        from guildlite.runs.media import EmbeddingRow, FileRow
+
+        if not self._has_media():
+            return []
+        files: dict[int | None, FileRow] = {
+            number: FileRow(*row)
+            for number, *row in self._rows("SELECT id, path, size, modified FROM file")
+        }
+        rows = self._rows(
+            "SELECT key, name, path, tensor, metadata, sprite, bookmarks, shape, sprite_size"
+            " FROM embedding JOIN series_key ON series_key.id = key_id"
+            " JOIN source ON source.id = source_id ORDER BY key"
+        )
+        return [
+            EmbeddingRow(
+                key, name, config,
+                files.get(tensor), files.get(labels), files.get(sprite), files.get(bookmarks),
+                tuple(json.loads(shape)), tuple(json.loads(sprite_size)),
+            )
+            for key, name, config, tensor, labels, sprite, bookmarks, shape, sprite_size in rows
+        ]  # fmt: skip
+
+    def sessions(self) -> list[HParamSession]:
+        """Return the trials that event files tell of, by directory."""
+        from guildlite.runs.media import HParamSession
+
+        if not self._has_media():
+            return []
+        values: dict[str, dict[str, float | str | bool]] = {}
+        for session, name, text, kind in self._rows(
+            "SELECT session, name, value, type FROM hparam ORDER BY session, name"
+        ):
+            values.setdefault(session, {})[name] = _typed(text, kind)
+        rows = self._rows(
+            "SELECT session, group_name, status, started, ended FROM hparam_session ORDER BY 1"
+        )
+        return [
+            HParamSession(name, group, status, started, ended, values.get(name, {}))
+            for name, group, status, started, ended in rows
+        ]
+
+    def experiments(self) -> list[HParamExperiment]:
+        """Return what event files say is varied and judged, by directory."""
+        from guildlite.runs.media import HParamExperiment
+
+        if not self._has_media():
+            return []
+        rows = self._rows(
+            "SELECT directory, name, description, hparams, metrics FROM hparam_experiment"
+            " ORDER BY 1"
+        )
+        return [
+            HParamExperiment(directory, name, description, json.loads(hparams), json.loads(metrics))
+            for directory, name, description, hparams, metrics in rows
+        ]
+
+    def source_rows(self) -> list[SourceRow]:
+        """Return all that is known of the files that were read."""
+        from guildlite.runs.media import SourceRow
+
+        rows = self._rows(
+            'SELECT id, path, kind, digest, "offset", state, error FROM source ORDER BY id'
+        )
+        return [
+            SourceRow(number, path, kind, digest, offset, json.loads(state or "{}"), error)
+            for number, path, kind, digest, offset, state, error in rows
+        ]
+
+    def _has_media(self) -> bool:
+        return int(next(self._rows("PRAGMA user_version"))[0]) >= _MEDIA_SINCE
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -168,6 +442,20 @@ class RunReader:
             yield from self._connection.execute(sql, values).fetchall()
         except sqlite3.DatabaseError as error:
             raise _unreadable(self.path, error) from error
+
+
+def _item(row: tuple) -> MediaItem:  # type: ignore[type-arg]
+    from guildlite.runs.media import MediaItem
+    from guildlite.tfevents import Reference
+
+    key, kind, seq, step, time, segment, path, *place = row
+    return MediaItem(key, kind, seq, step, time, segment, path, Reference(*place))
+
+
+def _typed(text: str, kind: str) -> float | str | bool:
+    if kind == "bool":
+        return text == "True"
+    return float(text) if kind == "float" else text
 
 
 def _op_clause(op: str | None) -> tuple[str, tuple[str, ...]]:

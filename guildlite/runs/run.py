@@ -14,14 +14,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guildlite.errors import RunUnreadable
-from guildlite.platform import ProcessIdentity
+from guildlite.platform import ProcessIdentity, signal_name
 from guildlite.runs.changes import note_change
 from guildlite.runs.facts import read_fact, read_text, write_text
-from guildlite.runs.paths import OperationPaths, RunPaths
+from guildlite.runs.paths import SOURCES_DIR, OperationPaths, RunPaths
 from guildlite.runs.reader import RunReader
 
 #: The heartbeat is touched every 10 s; three missed ones and the run counts as unseen.
 UNSEEN_AFTER_S = 30
+#: What making a run may take before its manifest is written: the source snapshot, on a slow disk.
+MAKING_S = 60
+#: How long after its manifest was written a run without a launcher may still come to life.
+STARTING_S = 5.0
 #: The end of the year 9999, where the calendars of Python end.
 _LAST_SECOND = 253_402_300_800
 
@@ -56,7 +60,7 @@ class OperationRecord:
     """What the meta directory of one operation says: the run's own, or a later one's."""
 
     def __init__(self, paths: OperationPaths, run_dir: Path, heartbeat: Path) -> None:
-        self.paths_of_operation = paths
+        self.paths: OperationPaths = paths
         self._run_dir, self._heartbeat = run_dir, heartbeat
         # Facts are written once: what was found stays true.
         self._manifest: dict[str, object] | None = None
@@ -67,20 +71,20 @@ class OperationRecord:
     @property
     def manifest(self) -> Mapping[str, object]:
         """What was asked: operation, command, flags and so on; empty when it cannot be read."""
-        if self._manifest is None:
-            self._manifest = read_fact(self.paths_of_operation.manifest) or {}
-        return self._manifest
+        if not self._manifest:
+            self._manifest = read_fact(self.paths.manifest)
+        return self._manifest or {}
 
     def started_fact(self) -> dict[str, object] | None:
         """Return started.json, written by the waiter."""
         if self._started is None:
-            self._started = read_fact(self.paths_of_operation.started)
+            self._started = read_fact(self.paths.started)
         return self._started
 
     def exit_fact(self) -> dict[str, object] | None:
         """Return exit.json, written by the waiter, or by the supervisor if the waiter died."""
         if self._exit is None:
-            self._exit = read_fact(self.paths_of_operation.exit)
+            self._exit = read_fact(self.paths.exit)
         return self._exit
 
     def _text(self, name: str) -> str:
@@ -157,6 +161,20 @@ class OperationRecord:
         """The signal the script died of, if it did."""
         return _int((self.exit_fact() or {}).get("signal"))
 
+    @property
+    def ending(self) -> str:
+        """How the script ended, in words: `exit status 1`, `died of SIGKILL`; "" where unknown."""
+        if self.exit_signal:
+            return f"died of {signal_name(self.exit_signal)}"
+        if self.exit_code is None:
+            return ""
+        why = (self.exit_fact() or {}).get("error")
+        return f"exit status {self.exit_code}" + (f": {why}" if isinstance(why, str) else "")
+
+    def fresh(self) -> OperationRecord:
+        """Return this record with nothing remembered: what its files say now."""
+        return type(self)(self.paths, self._run_dir, self._heartbeat)
+
 
 class LaterOperation(OperationRecord):
     """A later operation on a run, such as an evaluation."""
@@ -164,7 +182,7 @@ class LaterOperation(OperationRecord):
     @property
     def name(self) -> str:
         """The folder's name, as in `2-evaluate`."""
-        return self.paths_of_operation.name
+        return self.paths.name
 
 
 class Run(OperationRecord):
@@ -172,8 +190,9 @@ class Run(OperationRecord):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.paths = RunPaths(path)
-        super().__init__(self.paths, path, self.paths.heartbeat)
+        self.paths: RunPaths
+        paths = RunPaths(path)
+        super().__init__(paths, path, paths.heartbeat)
 
     @classmethod
     def with_facts(
@@ -190,6 +209,10 @@ class Run(OperationRecord):
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
+
+    def fresh(self) -> Run:
+        """Return this run with nothing remembered: what its files say now."""
+        return Run(self.path)
 
     @property
     def id(self) -> str:
@@ -208,6 +231,9 @@ class Run(OperationRecord):
     @property
     def error(self) -> str | None:
         """Why this run cannot be read, or None."""
+        if self.manifest or _is_being_made(self.paths):
+            return None
+        # It may have been made between the two looks.
         return None if self.manifest else _why_unreadable(self.paths)
 
     @property
@@ -291,6 +317,8 @@ def derive_state(record: OperationRecord, run_dir: Path, heartbeat: Path) -> Sta
 
 
 def _not_started(record: OperationRecord) -> State:
+    if not record.manifest and _is_being_made(record.paths):
+        return State(Status.PENDING)
     launcher = ProcessIdentity.from_json(record.manifest.get("launcher"))
     if launcher is not None and not launcher.reachable():
         return State(Status.PENDING, f"on {launcher.host}")
@@ -298,11 +326,21 @@ def _not_started(record: OperationRecord) -> State:
         return State(Status.PENDING)
     if record.started_fact() is not None or record.exit_fact() is not None:
         return State(Status.RUNNING)  # it started between the two looks
+    starting = launcher is not None and _is_younger(record.paths.manifest, STARTING_S)
+    if starting and not record.paths.stop.exists():
+        return State(Status.PENDING)  # a supervisor that outlived it may be starting the script
     return State(_ended_unseen(record))
 
 
+def _is_younger(path: Path, age_s: float) -> bool:
+    try:
+        return abs(time.time() - os.stat(path).st_mtime) < age_s
+    except OSError:
+        return False
+
+
 def _ended_unseen(record: OperationRecord) -> Status:
-    return Status.STOPPED if record.paths_of_operation.stop.exists() else Status.LOST
+    return Status.STOPPED if record.paths.stop.exists() else Status.LOST
 
 
 def _is_copy(started: Mapping[str, object], run_dir: Path) -> bool:
@@ -327,6 +365,17 @@ def _unreachable(heartbeat: Path, host: str) -> State:
         return State(Status.RUNNING, f"on {host}")
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seen))
     return State(Status.RUNNING, f"on {host}, unseen since {when}")
+
+
+def _is_being_made(paths: OperationPaths) -> bool:
+    """Return whether this is an operation without a manifest yet: its sources are being copied."""
+    try:
+        age_s = time.time() - os.stat(paths.root).st_mtime
+        there = set(os.listdir(paths.root))
+    except OSError:
+        return False
+    fresh = paths.meta.name in there and there <= {paths.meta.name, SOURCES_DIR}
+    return fresh and abs(age_s) < MAKING_S and not os.path.lexists(paths.manifest)
 
 
 def _why_unreadable(paths: RunPaths) -> str:

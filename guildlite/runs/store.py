@@ -87,6 +87,8 @@ class RunStore:
                     f"{len(labelled)} runs are labelled `{ref}`; took the newest, {labelled[0].id}"
                 )
             return labelled[0]
+        if not ref.strip("0"):
+            return None  # people who count from 0 mean no part of a name
         return _only([run for run in runs if ref in run.id], ref)
 
     def _missing(self, ref: str, runs: Sequence[Run], *, trashed: bool = False) -> Run:
@@ -95,7 +97,7 @@ class RunStore:
         if not runs:
             raise RunNotFound(f"there are no runs in {self.root}", hint="start one with `gl train`")
         if _is_number(ref):
-            raise RunNotFound(f"there is no run {ref}: there are {len(runs)}", hint="see `gl runs`")
+            raise RunNotFound(f"there is no run {ref}: {_numbers(len(runs))}", hint="see `gl runs`")
         close = nearest(ref, [run.id for run in runs] + [run.label for run in runs if run.label])
         hint = f"did you mean `{close}`?" if close else "see `gl runs`"
         raise RunNotFound(f"no run is called `{ref}`", hint=hint)
@@ -180,6 +182,11 @@ def _make_directory(root: Path, name: str) -> Path:
             return path
         except FileExistsError:
             number += 1
+
+
+def _numbers(count: int) -> str:
+    """Return which numbers runs have, in words."""
+    return "they are numbered from 1 to " + str(count) if count > 1 else "the only one is run 1"
 
 
 def _is_number(ref: str) -> bool:

@@ -1,10 +1,29 @@
 """The prediction server: a run's exported model behind `POST /run`.
 
-A request passes `http.Guard`, `app` (routes), `engine` (turns, threads, limits), `instances`
-(JSON to arrays and back, with every check) and reaches a `model.ModelRuntime`, of which
-`runtimes/` has one per framework. `find` says which file of a run is the model.
+A request passes `http.Guard`, `app` (routes), `engine` (turns, batches, limits), `instances` or
+`openinference` (bytes to arrays and back, with every check) and reaches a `model.ModelRuntime`, of
+which `runtimes/` has one per framework. `find` says which file of a run is the model, `kinds` what
+kind of file it is, `trust` whether it may be loaded, `signature` what was written beside it.
+
+`ModelRefused` is for predictors: raised, it answers 400 with its text.
 """
 
-from guildlite.serve.command import serve_run
+from guildlite.serve.command import (
+    Limits,
+    Source,
+    check_run,
+    describe_models,
+    print_request,
+    serve_run,
+)
+from guildlite.serve.model import ModelRefused
 
-__all__ = ["serve_run"]
+__all__ = [
+    "Limits",
+    "ModelRefused",
+    "Source",
+    "check_run",
+    "describe_models",
+    "print_request",
+    "serve_run",
+]

@@ -2,157 +2,298 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guildlite.errors import GuildliteError
-from guildlite.serve.find import find_model, printable
+from guildlite.serve.find import ModelFile, find_model, list_models
+from guildlite.serve.kinds import KINDS
+from guildlite.serve.model import printable
+from guildlite.serve.signature import Signature, read_signature
+from guildlite.serve.trust import check_trust
 
 if TYPE_CHECKING:
     from guildlite.serve.engine import Engine
-    from guildlite.serve.find import ModelFile
+    from guildlite.serve.model import ModelRuntime
 
 #: A request kept beside the model, or in the run directory, is a better example than zeros.
 EXAMPLE_NAME = "request.json"
 _MAX_EXAMPLE_BYTES = 1024 * 1024
 
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Which model to load.
+
+    run_dir, name, uid: the run. file: path of the model in it, when it has several.
+    predictor: `module:name` of the user's own code instead, looked for in `folder` first.
+    trust: the models of this run may run code; those that a run made here need no such word.
+    """
+
+    run_dir: Path
+    name: str
+    uid: str = ""
+    file: str | None = None
+    predictor: str | None = None
+    folder: Path = field(default_factory=Path.cwd)
+    trust: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server does at most; as in `engine.Engine`, and bytes of a request's body."""
+
+    timeout_s: float = 30.0
+    max_batch: int = 64
+    max_inflight: int = 256
+    max_body_bytes: int = 16 * 1024 * 1024
+
 
 def serve_run(
-    run_dir: Path,
+    source: Source,
     *,
-    name: str,
     host: str = "127.0.0.1",
     port: int = 6444,
-    file: str | None = None,
-    trust: bool = False,
-    check: bool = False,
     token: str | None = None,
-    out: Callable[[str], None],
+    limits: Limits | None = None,
+    out: Say,
 ) -> int:
-    """Serve the model of the run called `name` until a signal; return the exit status.
+    """Serve a model until a signal; return the exit status.
 
     host: beyond loopback a token is demanded, made when `token` is None, and printed; a given
         one is printed as $GL_TOKEN.
     port: 0 takes any free one.
-    file: path of the model in the run, when it has several.
-    trust: nothing served so far runs code when loaded, so this changes nothing yet.
-    check: load, warm up, predict, say what the model takes and gives, and return without serving.
     out: gets each line for people.
 
-    Returns 0 after SIGTERM or a check, 130 after Ctrl-C. Raises GuildliteError with a message for
-    people when there is no model, several, a broken one, or the port is taken.
+    Returns 0 after SIGTERM, 130 after Ctrl-C. Raises GuildliteError with a message for people when
+    there is no model, several, one that is not trusted or broken, the token is too short, or the
+    port is taken.
     """
     # Everything heavy is imported once it is clear that there is something to serve.
-    model = find_model(run_dir, name=name, file=file)
-    if check:
-        return _check(model, run_dir, name, out)
+    candidate = _Candidate(source)
     from guildlite.http import LOOPBACK, HttpServer, Tokens, base_url, exit_status, listen
     from guildlite.serve.app import create_app
 
-    sock = listen(host, port)
-    with sock:
-        engine, example = _load(model, run_dir, name, out)
-        tokens = Tokens(token) if token or host not in LOOPBACK else None
+    tokens = None if token is None and host in LOOPBACK else Tokens(token)
+    limits = limits or Limits()
+    with listen(host, port) as sock:
+        engine = candidate.load(limits)
+        example = candidate.warm_up(engine, out)
         app = create_app(
             engine,
-            title=name,
-            file=model.relative,
-            example=example.read_bytes() if example else None,
+            title=source.name,
+            file=candidate.shown,
+            example=example.body if example else None,
+            signature=candidate.signature,
             bind_host=host,
             tokens=tokens,
+            max_body_bytes=limits.max_body_bytes,
         )
         server = HttpServer(app, sock)
         url = base_url(host, server.port)
         # A token that somebody chose is theirs to know and need not stand in a scrollback.
-        secret = "$GL_TOKEN" if token else tokens.secret if tokens else None
+        secret = "$GL_TOKEN" if token is not None else tokens.secret if tokens else None
 
         def announce() -> None:
             page = f"{url}/?token={tokens.issue_code()}" if tokens else url
-            out(f"serving `{printable(model.relative)}` of {name} at {page}")
+            out(f"serving `{printable(candidate.shown)}` of {source.name} at {page}")
             _describe(out, engine)
             _say_how_to_try(out, url, secret, example)
 
+        # What was imported and loaded stays: the collector need not look at it with every request.
+        gc.collect()
+        gc.freeze()
         try:
             ended_by = server.run(announce)
         finally:
+            gc.unfreeze()
             engine.close()
     return exit_status(ended_by)
 
 
-def _load(
-    model: ModelFile, run_dir: Path, name: str, out: Callable[[str], None]
-) -> tuple[Engine, Path | None]:
-    """Return the warm engine, and the example request in the run if the model takes it."""
-    from guildlite.serve.engine import Engine
-    from guildlite.serve.runtimes import load_model
-
-    engine = Engine(load_model(model, run_dir=run_dir, name=name))
-    example = _find_example(model, run_dir)
-    if example is not None:
-        try:
-            engine.warm_up(example.read_bytes())
-            return engine, example
-        except (GuildliteError, OSError) as error:
-            out(f"`{printable(example.name)}` is not an example for this model: {error}")
-    try:
-        engine.warm_up()
-    except GuildliteError as error:
-        # Zeros may be outside of what a sound model takes, so this is no reason to stop.
-        out(f"the model does not take an instance of zeros: {error}")
-    return engine, None
-
-
-def _find_example(model: ModelFile, run_dir: Path) -> Path | None:
-    for folder in dict.fromkeys((model.path.parent, run_dir)):
-        path = folder / EXAMPLE_NAME
-        try:
-            if path.is_file() and path.resolve().is_relative_to(run_dir.resolve()):
-                return path if path.stat().st_size <= _MAX_EXAMPLE_BYTES else None
-        except OSError:
-            continue
-    return None
-
-
-def _check(model: ModelFile, run_dir: Path, name: str, out: Callable[[str], None]) -> int:
-    from guildlite.serve.engine import Engine
+def check_run(source: Source, *, out: Say) -> int:
+    """Load, warm up, predict once, say what the model takes and gives; return the exit status."""
     from guildlite.serve.instances import to_plain
-    from guildlite.serve.runtimes import load_model
 
+    candidate = _Candidate(source)
     begin = time.perf_counter()
-    engine = Engine(load_model(model, run_dir=run_dir, name=name))
+    engine = candidate.load(Limits())
     loaded_s = time.perf_counter() - begin
     try:
+        if engine.info.free:
+            out(f"`{printable(candidate.shown)}` of {source.name} can be served")
+            out("  inputs   not declared, so that nothing was predicted")
+            return 0
         answer = engine.warm_up()
-        out(f"`{printable(model.relative)}` of {name} can be served")
+        out(f"`{printable(candidate.shown)}` of {source.name} can be served")
         _describe(out, engine)
         out(f"  loaded   in {loaded_s * 1000:.0f} ms, predicts in {engine.stats.mean_ms:.2f} ms")
         for output, array in answer.items():
             text = json.dumps(to_plain(array), default=repr)
-            out(
-                f"  zeros    {printable(output)} = {text if len(text) <= 60 else text[:57] + '...'}"
-            )
+            text = text if len(text) <= 60 else text[:57] + "..."
+            out(f"  zeros    {printable(output)} = {text}")
     finally:
         engine.close()
     return 0
 
 
-def _describe(out: Callable[[str], None], engine: Engine) -> None:
+def print_request(source: Source) -> str:
+    """Return a request that the model answers, as JSON text: the kept example, else zeros."""
+    from guildlite.serve.app import example_request
+
+    candidate = _Candidate(source)
+    engine = candidate.load(Limits())
+    try:
+        example = candidate.warm_up(engine, lambda _: None)
+        body = example.body if example else example_request(engine)
+        if body is None:
+            raise GuildliteError(
+                f"`{printable(candidate.shown)}` does not say what it takes",
+                hint="declare `inputs` in the predictor, or an `example` in the signature file",
+            )
+        return body.decode().strip()
+    finally:
+        engine.close()
+
+
+def describe_models(run_dir: Path) -> list[dict[str, object]]:
+    """Return what `gl serve --list` shows of each model in a run, likeliest first.
+
+    `missing` is the extra to install, None when nothing is missing or the format is not served.
+    """
+    entries: list[dict[str, object]] = []
+    for model in list_models(run_dir):
+        kind = KINDS[model.kind]
+        absent = any(not find_spec(package) for package in kind.packages)
+        entries.append(
+            {
+                "file": model.relative,
+                "kind": model.kind,
+                "words": kind.words,
+                "trust": kind.trust,
+                "served": kind.served,
+                "missing": kind.extra if kind.served and absent else None,
+                "signature": model.described,
+            }
+        )
+    return entries
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    """A request that works; `path` is where it lies, None for that of the signature file."""
+
+    body: bytes
+    path: Path | None
+
+
+class _Candidate:
+    """What will be loaded, found and trusted; nothing of it has been loaded yet."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.model: ModelFile | None = None
+        self.signature = Signature()
+        if source.predictor is not None:
+            self.shown = source.predictor
+            return
+        self.model = find_model(source.run_dir, name=source.name, file=source.file)
+        self.shown = self.model.relative
+        self._check_trust(self.model)
+        self.signature = read_signature(self.model.path, source.run_dir)
+
+    def load(self, limits: Limits) -> Engine:
+        """Return an engine for the model; it is still cold."""
+        from guildlite.serve.engine import Engine
+
+        return Engine(
+            self._runtime(),
+            timeout_s=limits.timeout_s,
+            max_batch=limits.max_batch,
+            max_inflight=limits.max_inflight,
+        )
+
+    def warm_up(self, engine: Engine, out: Say) -> _Example | None:
+        """Warm the engine up; return the run's own example request if the model takes it."""
+        if engine.info.free:
+            return None
+        for example in self._examples():
+            try:
+                engine.warm_up(example.body)
+                return example
+            except GuildliteError as error:
+                name = example.path.name if example.path else "the signature file's example"
+                out(f"`{printable(name)}` is not an example for this model: {error}")
+        try:
+            engine.warm_up()
+        except GuildliteError as error:
+            # Zeros may be outside of what a sound model takes, so this is no reason to stop.
+            out(f"the model does not take an instance of zeros: {error}")
+        return None
+
+    def _check_trust(self, model: ModelFile) -> None:
+        source = self.source
+        if not KINDS[model.kind].needs_trust or source.trust:
+            return
+        from guildlite.runs.own import is_own_file
+
+        own = is_own_file(source.run_dir, source.uid, model.path)
+        check_trust(model, trusted=source.trust, own=own)
+
+    def _runtime(self) -> ModelRuntime:
+        source = self.source
+        if self.model is None:
+            from guildlite.serve.runtimes.predictor import PredictorRuntime
+
+            assert source.predictor is not None
+            return PredictorRuntime(
+                source.predictor, folder=source.folder, run_dir=source.run_dir, name=source.name
+            )
+        from guildlite.serve.runtimes import load_model
+
+        return load_model(
+            self.model, run_dir=source.run_dir, name=source.name, signature=self.signature
+        )
+
+    def _examples(self) -> list[_Example]:
+        found = []
+        if self.signature.example is not None:
+            found.append(_Example(json.dumps(self.signature.example).encode(), None))
+        run_dir = self.source.run_dir
+        beside = self.model.path.parent if self.model else run_dir
+        for folder in dict.fromkeys((beside, run_dir)):
+            path = folder / EXAMPLE_NAME
+            try:
+                if path.is_file() and path.resolve().is_relative_to(run_dir.resolve()):
+                    if path.stat().st_size <= _MAX_EXAMPLE_BYTES:
+                        found.append(_Example(path.read_bytes(), path))
+                    break
+            except OSError:
+                continue
+        return found
+
+
+def _describe(out: Say, engine: Engine) -> None:
     for words, specs in (("inputs", engine.info.inputs), ("outputs", engine.info.outputs)):
-        out(f"  {words:<8} {printable(', '.join(str(spec) for spec in specs))}")
+        said = ", ".join(str(spec) for spec in specs) or "not declared"
+        out(f"  {words:<8} {printable(said)}")
 
 
-def _say_how_to_try(
-    out: Callable[[str], None], url: str, secret: str | None, example: Path | None
-) -> None:
+def _say_how_to_try(out: Say, url: str, secret: str | None, example: _Example | None) -> None:
     out("try it:")
     curl = f'curl -H "Authorization: Bearer {secret}"' if secret else "curl"
-    if example:
-        out(f"  {curl} {url}/run -d @{shlex.quote(_shortest(example))}")
+    if example and example.path:
+        out(f"  {curl} {url}/run -d @{shlex.quote(_shortest(example.path))}")
     else:
         out(f"  {curl} -s {url}/example | {curl} {url}/run -d @-")
     out("Ctrl-C stops")

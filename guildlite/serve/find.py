@@ -1,8 +1,7 @@
 """Which file of a run directory is its exported model.
 
-Files are told apart by name here and by content when loaded: a name never chooses a loader that
-runs code. A search is bounded and never leaves the run directory; when it does not show clearly
-which file is meant the user is asked, never guessed for.
+`kinds` tells files apart by content. A search is bounded and never leaves the run directory; when
+it does not show clearly which file is meant the user is asked, never guessed for.
 """
 
 from __future__ import annotations
@@ -15,6 +14,9 @@ from pathlib import Path
 
 from guildlite.errors import GuildliteError, UsageError
 from guildlite.runs.paths import OWN_DIR
+from guildlite.serve.kinds import KINDS, kind_of
+from guildlite.serve.model import printable
+from guildlite.serve.signature import signature_path
 
 #: Directories below the run directory that are looked into.
 MAX_LEVELS = 4
@@ -22,25 +24,6 @@ MAX_LEVELS = 4
 MAX_ENTRIES = 20_000
 #: Candidates an error names.
 MAX_LISTED = 12
-
-#: Suffix or whole name of files we serve, and the runtime that does.
-SERVED = {".onnx": "onnx"}
-#: Suffix or whole name of files we know and do not serve.
-NOT_SERVED = {
-    ".pt": "a PyTorch file",
-    ".pth": "a PyTorch file",
-    ".pt2": "a PyTorch export",
-    ".safetensors": "a weights file",
-    ".keras": "a Keras model",
-    ".h5": "a Keras model",
-    "saved_model.pb": "a TensorFlow SavedModel",
-    "export.meta": "a TensorFlow 1 export",
-    ".tflite": "a LiteRT model",
-    ".joblib": "a pickle",
-    ".pkl": "a pickle",
-    ".pickle": "a pickle",
-    ".skops": "a skops file",
-}
 
 _INTERMEDIATE = re.compile(r"(?<![a-z])(checkpoint|ckpt|epoch|step)s?(?![a-z])", re.IGNORECASE)
 
@@ -53,16 +36,26 @@ class NoModel(GuildliteError):
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model in a run directory. `relative` is its path there, with `/` between parts."""
+    """A model in a run directory. `relative` is its path there, with `/` between parts.
+
+    `kind` is a name in `kinds.KINDS`; `described` says whether a signature file is beside it.
+    """
 
     path: Path
     relative: str
     kind: str
+    described: bool = False
 
     @property
     def intermediate(self) -> bool:
         """Whether the name says that training went on after it was written."""
         return _INTERMEDIATE.search(self.relative) is not None
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool, str]:
+        """Sorts what is more clearly meant first: final, exported with care, safe to load."""
+        kind = KINDS[self.kind]
+        return not kind.served, self.intermediate, not self.described, kind.trust
 
 
 def find_model(run_dir: Path, *, name: str, file: str | None = None) -> ModelFile:
@@ -73,29 +66,31 @@ def find_model(run_dir: Path, *, name: str, file: str | None = None) -> ModelFil
     """
     if file is not None:
         return _named(run_dir, name, file)
-    found: list[ModelFile] = []
-    known: list[ModelFile] = []
-    paths, complete = _files(run_dir)
-    for path in paths:
-        model = _recognise(run_dir, path)
-        if model:
-            (found if model.kind in SERVED.values() else known).append(model)
-    final = [model for model in found if not model.intermediate] or found
-    if len(final) == 1:
-        return final[0]
-    if final:
-        raise _several(name, final)
-    if not complete and not known:
+    found, complete = _search(run_dir)
+    served = [model for model in found if KINDS[model.kind].served]
+    best = [model for model in served if model.rank == served[0].rank]
+    if len(best) == 1:
+        return best[0]
+    if best:
+        raise _several(name, best)
+    if not complete and not found:
         raise NoModel(
             f"run `{name}` has too many files to look for a model in",
             hint=f"name it: gl serve {shlex.quote(name)} --file PATH",
         )
-    raise _none(name, known)
+    raise _none(name, found)
 
 
-def printable(text: str) -> str:
-    """Return `text` with nothing in it that would move a terminal's cursor."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+def list_models(run_dir: Path) -> list[ModelFile]:
+    """Return every model of a run that we know, also those we do not serve, likeliest first."""
+    return _search(run_dir)[0]
+
+
+def _search(run_dir: Path) -> tuple[list[ModelFile], bool]:
+    paths, complete = _files(run_dir)
+    found = [model for path in paths if (model := _recognise(run_dir, path))]
+    # Sorting is stable: nearest first and by name among equals.
+    return sorted(found, key=lambda model: model.rank), complete
 
 
 def _named(run_dir: Path, name: str, file: str) -> ModelFile:
@@ -108,13 +103,13 @@ def _named(run_dir: Path, name: str, file: str) -> ModelFile:
         )
     if path.is_dir() and (path / "saved_model.pb").is_file():
         path = path / "saved_model.pb"
-    model = _recognise(run_dir, path) if path.is_file() else None
+    model = _recognise(run_dir, path)
     if model is None:
         raise UsageError(
             f"`{printable(file)}` is not a model that can be served",
             hint="export it to ONNX: a file whose name ends in `.onnx`",
         )
-    if model.kind not in SERVED.values():
+    if not KINDS[model.kind].served:
         raise _none(name, [model])
     return model
 
@@ -153,15 +148,11 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _recognise(run_dir: Path, path: Path) -> ModelFile | None:
-    kind = _kind(path.name.lower())
-    if kind is None or not path.is_file():
+    kind = kind_of(path)
+    if kind is None:
         return None
-    return ModelFile(path, _relative(path, run_dir), kind)
-
-
-def _kind(name: str) -> str | None:
-    suffix = os.path.splitext(name)[1]
-    return SERVED.get(name) or SERVED.get(suffix) or NOT_SERVED.get(name) or NOT_SERVED.get(suffix)
+    described = signature_path(path).is_file()
+    return ModelFile(path, _relative(path, run_dir), kind, described)
 
 
 def _relative(path: Path, run_dir: Path) -> str:
@@ -195,8 +186,9 @@ def _none(name: str, known: list[ModelFile]) -> NoModel:
             hint="let the script write an ONNX file (`.onnx`) into $RUNDIR",
         )
     model = known[0]
+    kind = KINDS[model.kind]
     return NoModel(
         f"run `{name}` does not contain an exported model: `{printable(model.relative)}` is "
-        f"{model.kind}, which cannot be served yet",
-        hint="export the model to ONNX (`.onnx`) into $RUNDIR",
+        f"{kind.words}, which cannot be served by itself",
+        hint=kind.instead,
     )

@@ -1,9 +1,13 @@
-"""JSON instances to arrays and answers back to JSON: every check on a request stands here.
+"""JSON to arrays and answers back to JSON: every check on the values of a request stands here.
 
 A request to `/run` is a list of objects, one per instance, keyed by input name. What comes out of
 `Decoder.decode` is complete, of the right kind and of the right shape, so that whatever goes wrong
 after it is the model's affair. Nothing is converted silently: no numbers in strings, no null for
 NaN, no fraction cut off, no name ignored.
+
+orjson reads and writes ten times as fast as json where it is installed. It is only the quick way:
+what it does not read, or what is then not right, is read again by json, which keeps what is needed
+to say where the fault is.
 
 Refusals are `http.RequestError` with `field`, `index` (instance first, then the position inside
 it), `expected` and `got`. `got` is the kind of the thing, never the thing.
@@ -20,10 +24,17 @@ from guildlite.errors import did_you_mean
 from guildlite.http import RequestError, json_kind
 from guildlite.serve.model import ModelInfo, TensorSpec
 
+try:
+    import orjson as _orjson
+except ImportError:
+    _orjson = None  # type: ignore[assignment, unused-ignore]
+
 if TYPE_CHECKING:
     from guildlite.serve.model import Array
 
     Instance = dict[str, Array]
+
+orjson: Any = _orjson
 
 #: Instances of one request; small ones could otherwise ask for answers of gigabytes.
 MAX_INSTANCES = 65_536
@@ -42,14 +53,32 @@ class Decoder:
 
     def __init__(self, info: ModelInfo, shapes: dict[str, tuple[int, ...]]) -> None:
         self._fields = {spec.name: Field(spec, shapes[spec.name]) for spec in info.inputs}
+        self._free = info.free
+        # A colon in a name or a string would be counted as one between a name and its value.
+        self._plain = not any(":" in spec.name or spec.datatype == "BYTES" for spec in info.inputs)
         example = ", ".join(f'"{_short(name)}": ...' for name in list(self._fields)[:_MAX_NAMES])
         self._hint = f"send a JSON list of objects, as in [{{{example}}}]"
 
     def decode(self, body: bytes) -> list[Instance]:
         """Return the instances in `body`, at least one; raises RequestError."""
-        instances = self._parse(body)
+        try:
+            return self._decode_quickly(body)
+        except (ValueError, RequestError):
+            return self._decode(body)
+
+    def _decode_quickly(self, body: bytes) -> list[Instance]:
+        instances = parse_quickly(body)
+        if type(instances) is not list or not 0 < len(instances) <= MAX_INSTANCES:
+            raise ValueError("not a list of instances")
+        # orjson takes the last of two equal names without a word.
+        if not self._plain or body.count(b":") != len(instances) * len(self._fields):
+            raise ValueError("perhaps a name that comes twice")
+        return [self._instance(number, instance) for number, instance in enumerate(instances)]
+
+    def _decode(self, body: bytes) -> list[Instance]:
+        instances = parse_json(body, self._hint)
         if not isinstance(instances, list):
-            raise self._not_a_list("the request must be a list", "a list", _got(instances))
+            raise self._not_a_list("the request must be a list", "a list", got(instances))
         if not instances:
             raise self._not_a_list("the list of instances is empty", "one or more objects", "none")
         if len(instances) > MAX_INSTANCES:
@@ -61,28 +90,6 @@ class Decoder:
             )
         return [self._instance(number, instance) for number, instance in enumerate(instances)]
 
-    def _parse(self, body: bytes) -> object:
-        try:
-            return json.loads(
-                body.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_Constant
-            )
-        except UnicodeDecodeError as error:
-            raise RequestError(
-                f"the request is not UTF-8 text (byte {error.start})", hint=self._hint
-            )
-        except json.JSONDecodeError as error:
-            if not body.strip():
-                raise RequestError("the request is empty", hint=self._hint)
-            raise RequestError(
-                f"the request is not JSON: {error.msg}, line {error.lineno}, column {error.colno}",
-                hint=self._hint,
-            )
-        except RecursionError:
-            raise RequestError("the request is nested too deeply", hint=self._hint)
-        except ValueError:
-            # Python refuses integers of more than some thousand digits.
-            raise RequestError("the request has a number with too many digits")
-
     def _not_a_list(self, message: str, expected: str, got: str) -> RequestError:
         return RequestError(message, hint=self._hint, expected=expected, got=got)
 
@@ -93,11 +100,31 @@ class Decoder:
                 hint=self._hint,
                 index=[number],
                 expected="an object",
-                got=_got(instance),
+                got=got(instance),
             )
+        if self._free:
+            return self._as_it_is(number, instance)
         if instance.keys() != self._fields.keys():
             raise self._names(number, instance)
         return {name: field.array(instance[name], [number]) for name, field in self._fields.items()}
+
+    def _as_it_is(self, number: int, instance: dict[str, Any]) -> Instance:
+        """Return an instance whose fields nobody declared; even so it must be JSON."""
+        pending: list[Any] = [instance]
+        while pending:
+            value = pending.pop()
+            if isinstance(value, _Constant):
+                raise RequestError(
+                    f"instance {number} has a value that is not JSON",
+                    index=[number],
+                    expected="JSON",
+                    got=got(value),
+                )
+            if isinstance(value, dict):
+                pending += value.values()
+            elif isinstance(value, list):
+                pending += value
+        return instance
 
     def _names(self, number: int, instance: dict[str, object]) -> RequestError:
         missing = [name for name in self._fields if name not in instance]
@@ -118,6 +145,39 @@ class Decoder:
         )
 
 
+def parse_quickly(body: bytes) -> Any:
+    """Return the JSON value in `body`; raises ValueError when that takes `parse_json` to tell."""
+    if orjson is None:
+        raise ValueError("orjson is not installed")
+    return orjson.loads(body)
+
+
+def parse_json(body: bytes, hint: str | None = None) -> Any:
+    """Return the JSON value in `body`; raises RequestError for what is none.
+
+    NaN and infinities come as objects that `got` can name, so that a check that knows the
+    place can refuse them.
+    """
+    try:
+        return json.loads(
+            body.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_Constant
+        )
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the request is not UTF-8 text (byte {error.start})", hint=hint)
+    except json.JSONDecodeError as error:
+        if not body.strip():
+            raise RequestError("the request is empty", hint=hint)
+        raise RequestError(
+            f"the request is not JSON: {error.msg}, line {error.lineno}, column {error.colno}",
+            hint=hint,
+        )
+    except RecursionError:
+        raise RequestError("the request is nested too deeply", hint=hint)
+    except ValueError:
+        # Python refuses integers of more than some thousand digits.
+        raise RequestError("the request has a number with too many digits")
+
+
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -132,7 +192,8 @@ class _Constant:
         self.name = name
 
 
-def _got(value: object) -> str:
+def got(value: object) -> str:
+    """Say what kind of value this is, without saying the value."""
     return f"{value.name}, which is not JSON" if isinstance(value, _Constant) else json_kind(value)
 
 
@@ -149,10 +210,11 @@ def _short(name: str) -> str:
 
 
 class Field:
-    """Checks and converts the value of one input in one instance."""
+    """Checks and converts the value of one input: of one instance, or a `whole` tensor."""
 
-    def __init__(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
+    def __init__(self, spec: TensorSpec, shape: tuple[int, ...], *, whole: bool = False) -> None:
         self.name = spec.name
+        self.whole = whole
         self.shape = shape
         self.dtype = spec.dtype
         self.kind = _Kind.of(spec.datatype)
@@ -174,11 +236,11 @@ class Field:
         """Walk `value` once; `lengths` gets the free dimensions as they are met."""
         if depth == len(lengths):
             if type(value) not in self.kind.types:
-                raise self._wrong(index, self.kind.words, _got(value))
+                raise self._wrong(index, self.kind.words, got(value))
             return
         if type(value) is not list:
             expected = f"a list of length {lengths[depth]}" if lengths[depth] >= 0 else "a list"
-            raise self._wrong(index, expected, _got(value))
+            raise self._wrong(index, expected, got(value))
         if lengths[depth] < 0:
             lengths[depth] = len(value)
         elif len(value) != lengths[depth]:
@@ -253,9 +315,11 @@ class Field:
         )
 
     def _wrong(self, index: list[int], expected: str, got: str) -> RequestError:
-        place = "".join(f"[{position}]" for position in index[1:])
+        inside = index if self.whole else index[1:]
+        place = "".join(f"[{position}]" for position in inside[:8])
+        where = "" if self.whole else f" of instance {index[0]}"
         return RequestError(
-            f"`{_short(self.name)}{place}` of instance {index[0]}: expected {expected}, got {got}",
+            f"`{_short(self.name)}{place}`{where}: expected {expected}, got {got}",
             field=self.name[:200],
             index=index,
             expected=expected,
@@ -316,10 +380,39 @@ def encode(answers: list[Instance]) -> bytes:
     NaN and infinities are null: JSON has no word for them. A 32-bit value is written with the
     fewest digits that give it back as a 32-bit value.
     """
-    plain = [{name: to_plain(array) for name, array in answer.items()} for answer in answers]
+    return dump_json(answers)
+
+
+def dump_json(value: object) -> bytes:
+    """Return strict JSON for objects, lists and arrays of any depth."""
+    if orjson is not None:
+        option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+        return bytes(orjson.dumps(value, default=_plain, option=option))
     return json.dumps(
-        plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_text
+        _strict(value), ensure_ascii=False, allow_nan=False, separators=(",", ":")
     ).encode()
+
+
+def _plain(value: Any) -> object:
+    """Return what orjson asks about as something that it knows."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if hasattr(value, "tolist"):
+        return to_plain(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _strict(value: Any) -> object:
+    if isinstance(value, dict):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):
+        return value
+    plain = _plain(value)
+    return _strict(plain) if isinstance(plain, (list, str)) else plain
 
 
 def to_plain(array: Array) -> object:
@@ -341,10 +434,3 @@ def to_plain(array: Array) -> object:
     flat = np.empty(len(values), dtype=object)
     flat[:] = values
     return flat.reshape(array.shape).tolist()
-
-
-def _text(value: object) -> str:
-    """Write the bytes that a model gave for a string."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    raise TypeError(f"{type(value).__name__} is not JSON")

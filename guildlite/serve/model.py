@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Arrays = Mapping[str, Array]
 
+#: Of a framework's own words on a refused input or file; they may quote values, so not many.
+MAX_REASON = 300
+
 #: Open Inference Protocol datatype to NumPy dtype.
 DATATYPES = {
     "BOOL": "bool",
@@ -36,9 +39,31 @@ DATATYPES = {
     "BYTES": "object",
 }
 
+_BY_DTYPE = {dtype: datatype for datatype, dtype in DATATYPES.items()}
+
+
+def datatype_of(dtype: object) -> str | None:
+    """Return the datatype for a NumPy dtype or its name, None for one that cannot be served."""
+    name = str(dtype)
+    return "BYTES" if name.startswith(("<U", "|S", "str", "string")) else _BY_DTYPE.get(name)
+
+
+def printable(text: str) -> str:
+    """Return `text` with nothing in it that would move a terminal's cursor."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of a framework's message, short enough for a message of ours."""
+    lines = str(error).strip().splitlines()
+    return printable(lines[0] if lines else type(error).__name__)[:MAX_REASON].rstrip(". :")
+
 
 class ModelRefused(GuildliteError):
-    """The model does not accept these inputs; the message is the model's own, shortened."""
+    """The model does not accept these inputs; the message is the model's own, shortened.
+
+    A predictor raises it to answer 400 with its text.
+    """
 
 
 class ModelFailed(GuildliteError):
@@ -72,11 +97,20 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model's signature. `name` is how it is called in `/info` and `/v2`."""
+    """A model's signature. `name` is how it is called in `/info` and `/v2`.
+
+    max_batch: rows the model takes at a time, where it says so; 1 for one that does not go with
+        several.
+    free: the inputs are not declared, so that any object is an instance; only a predictor is.
+    platform: the framework, as `/v2/models/NAME` calls it.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    max_batch: int | None = None
+    free: bool = False
+    platform: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Return the body of `/info`."""

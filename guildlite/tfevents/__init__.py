@@ -32,13 +32,23 @@ if TYPE_CHECKING:
         BadContent,
         Content,
         ContentLost,
+        Metadata,
+        parse_hparams,
+        parse_metadata,
         parse_projector_config,
         read_content,
+        read_record,
     )
-    from guildlite.tfevents.event import EventDecoder, OtherValue, ScalarValue, UnreadableEvent
+    from guildlite.tfevents.event import (
+        EventDecoder,
+        OtherValue,
+        ScalarValue,
+        SessionStart,
+        UnreadableEvent,
+    )
     from guildlite.tfevents.logdir import Chunk, Cursor, LogDir
     from guildlite.tfevents.record import BadFraming, BadPayload, RecordReader
-    from guildlite.tfevents.tree import FileTree, FoundFile, Signature, open_regular
+    from guildlite.tfevents.tree import FileTree, FoundFile, Signature, Watch, open_regular
 
 __all__ = [
     "BadContent",
@@ -53,16 +63,22 @@ __all__ = [
     "FileTree",
     "FoundFile",
     "LogDir",
+    "Metadata",
     "OtherValue",
     "RecordReader",
     "Reference",
     "ScalarValue",
+    "SessionStart",
     "Signature",
     "StoredValue",
     "UnreadableEvent",
+    "Watch",
     "open_regular",
+    "parse_hparams",
+    "parse_metadata",
     "parse_projector_config",
     "read_content",
+    "read_record",
 ]
 
 _HOMES = {
@@ -72,12 +88,16 @@ _HOMES = {
         "BadContent",
         "Content",
         "ContentLost",
+        "Metadata",
+        "parse_hparams",
+        "parse_metadata",
         "parse_projector_config",
         "read_content",
+        "read_record",
     ),
-    "event": ("EventDecoder", "OtherValue", "ScalarValue", "UnreadableEvent"),
+    "event": ("EventDecoder", "OtherValue", "ScalarValue", "SessionStart", "UnreadableEvent"),
     "logdir": ("Chunk", "Cursor", "LogDir"),
-    "tree": ("FileTree", "FoundFile", "Signature", "open_regular"),
+    "tree": ("FileTree", "FoundFile", "Signature", "Watch", "open_regular"),
 }
 
 

@@ -3,9 +3,10 @@
 A block is framed by its lengths alone. Its records are sorted by size, and those whose bytes
 outside wall time, step and value are the bytes of a known template are decoded as columns, their
 payload checksum included: CRC32C is linear, so it is the checksum of the template xor one table
-entry for each byte that varies. The header, with its checksum, is part of the template. Every
-other record, and the first of each template, goes through the plain path in file order; the first
-one whose framing is wrong ends the block there, whatever was found behind it.
+entry for each byte that varies. The header, with its checksum, is part of the template. Where
+nearly every record is of another tag, the tag is one more part that varies. Every other record,
+and the first of each template, goes through the plain path in file order; the first one whose
+framing is wrong ends the block there, whatever was found behind it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import google_crc32c
 import numpy as np
 
 from guildlite.tfevents.columns import Batch, Columns, Reference
-from guildlite.tfevents.event import ScalarValue, UnreadableEvent
+from guildlite.tfevents.event import ScalarValue, SessionStart, UnreadableEvent
 from guildlite.tfevents.plain import add_values
 from guildlite.tfevents.record import (
     FOOTER_BYTES,
@@ -48,7 +49,8 @@ _FRAME_BYTES = HEADER_BYTES + FOOTER_BYTES
 _LEAST_PAYLOAD, _MOST_PAYLOAD = 20, 2000
 #: Fewer records of one size than this are decoded one by one.
 _LEAST_RECORDS = 16
-#: Records in a block for each new template, on average, that make it worth keeping.
+#: Records in a block for each new template, on average, that make it worth keeping; with fewer the
+#: tag is taken to vary.
 _LEAST_REPEATS = 4
 #: Records alike in size that turn out to be no scalars before the others are not tried.
 _MOST_FAILURES = 8
@@ -95,7 +97,8 @@ class BlockDecoder:
                 count = index
                 break
         if fast is not None:
-            fast.confirm(slow.records, count)
+            if not fast.confirm(slow, count):
+                self._shapes.clear()
             fast.merge(slow, count)
         return slow.batch, offset + starts[count]
 
@@ -112,9 +115,14 @@ class _Slow:
         self.batch = Batch()
         #: Tag → numbers of the records that gave its scalars.
         self.records: dict[str, list[int]] = {}
+        #: Session starts that the block begins with.
+        self._starts = 0
 
     def take(self, index: int, start: int) -> bool:
-        """Decode record `index`, which begins at `start`; False if its framing is damaged."""
+        """Decode record `index`, which begins at `start`; False if the block ends before it.
+
+        It does where the framing is damaged, and where a session begins behind other records.
+        """
         body = start + HEADER_BYTES
         try:
             end = body + payload_size(self._block[start:body], self._offset + start)
@@ -131,6 +139,11 @@ class _Slow:
         except UnreadableEvent as error:
             self.batch.skip(self._offset + start, error.message)
             return True
+        if values and isinstance(values[0], SessionStart):
+            if index != self._starts:
+                return False
+            self._starts += 1
+            self.batch.restart_at(values[0].step)
         record = Reference(self._offset + start, len(payload), checksum, 0)
         add_values(self.batch, values, record)
         for value in values:
@@ -140,11 +153,18 @@ class _Slow:
 
 
 class _Shape:
-    """The templates of one payload size, step width and place of the value."""
+    """The templates of one payload size, step width and place of the value.
 
-    def __init__(self, size: int, template: Template) -> None:
-        self.size = size
-        self.gap = template.rest_at, template.value_at, template.format
+    If `open`, they are for any tag of the same length; it lies at `tag_at` up to `tag_end`.
+    """
+
+    def __init__(self, size: int, template: Template, *, open: bool) -> None:
+        self.size, self.open = size, open
+        self.format = template.format
+        self.gap = gap_of(template, open=open)
+        self._tag_at, self._tag_end = (
+            HEADER_BYTES + template.rest_at + at for at in (template.tag_at, template.tag_end)
+        )
         self._value_at = HEADER_BYTES + template.rest_at + template.value_at
         self._value_end = self._value_at + struct.calcsize(template.format)
         wall_time, step = HEADER_BYTES + WALL_TIME_AT, HEADER_BYTES + STEP_AT
@@ -152,6 +172,7 @@ class _Shape:
         varying = [
             *range(wall_time, wall_time + 8),
             *self._steps,
+            *(range(self._tag_at, self._tag_end) if open else ()),
             *range(self._value_at, self._value_end),
         ]
         mask: _Array = np.zeros(record_bytes(size), np.uint8)
@@ -164,7 +185,7 @@ class _Shape:
         self._ids = np.empty(0, np.intp)
         self._images = np.empty((0, len(self._mask)), np.uint64)
         self._crcs = np.empty(0, np.uint32)
-        self.tags: list[str] = []
+        self.templates: list[Template] = []
 
     def masked(self, rows: _Array) -> tuple[_Array, _Array]:
         """Return what of each record belongs to its template, and a hash of that."""
@@ -173,7 +194,7 @@ class _Shape:
 
     def find(self, words: _Array, hashes: _Array) -> _Array:
         """Return the number of each record's template, -1 where there is none."""
-        if not self.tags:
+        if not self.templates:
             return np.full(len(words), -1)
         places: _Array = np.searchsorted(self._hashes, hashes)
         places[places == len(self._hashes)] = 0
@@ -181,18 +202,24 @@ class _Shape:
         ids[(self._images[ids] != words).any(axis=1)] = -1
         return ids
 
-    def add(self, words: _Array, hashes: _Array, rows: _Array, tags: Sequence[str]) -> None:
+    def add(
+        self, words: _Array, hashes: _Array, rows: _Array, templates: Sequence[Template]
+    ) -> None:
         """Add templates, each with the record it was learnt from."""
         rows = rows[:, HEADER_BYTES : HEADER_BYTES + self.size].copy()
         rows[:, self._varying - HEADER_BYTES] = 0
         crcs = [google_crc32c.value(row.tobytes()) for row in rows]
         self._images = np.concatenate([self._images, words])
         self._crcs = np.concatenate([self._crcs, np.array(crcs, np.uint32)])
-        ids = np.concatenate([self._ids, np.arange(len(tags)) + len(self.tags)])
+        ids = np.concatenate([self._ids, np.arange(len(templates)) + len(self.templates)])
         hashes = np.concatenate([self._hashes, hashes])
         order = np.argsort(hashes, kind="stable")
         self._hashes, self._ids = hashes[order], ids[order]
-        self.tags += tags
+        self.templates += templates
+
+    def tags(self, rows: _Array) -> _Array:
+        """Return the bytes of each record's tag."""
+        return _column(rows, self._tag_at, self._tag_end, f"S{self._tag_end - self._tag_at}")
 
     def sound(self, rows: _Array, ids: _Array) -> _Array:
         """Return whether each record's payload has the checksum it states."""
@@ -208,7 +235,7 @@ class _Shape:
         for number, at in enumerate(self._steps):
             steps |= (rows[:, at] & np.uint8(0x7F)).astype(np.uint64) << np.uint64(7 * number)
         wall_time = HEADER_BYTES + WALL_TIME_AT
-        values = _column(rows, self._value_at, self._value_end, self.gap[2])
+        values = _column(rows, self._value_at, self._value_end, self.format)
         with np.errstate(invalid="ignore"):  # a signalling NaN is no warning
             numbers = values.astype(np.float64)
         return steps.view(np.int64), _column(rows, wall_time, wall_time + 8, "<f8"), numbers
@@ -273,6 +300,8 @@ class _Fast:
         self._values = np.zeros(count)
         #: Tag → the first record with a template that relies on what that record states.
         self._claims: list[tuple[str, int]] = []
+        #: The same of templates for any tag. These records are decoded here.
+        self._open_claims: list[tuple[str, int]] = []
         #: The records templates were learnt from, which must prove themselves.
         self._firsts: list[int] = []
         self._sort(np.diff(self._starts) - _FRAME_BYTES)
@@ -283,10 +312,24 @@ class _Fast:
         rest: list[int] = np.flatnonzero(self._tag_of < 0).tolist()
         return rest
 
-    def confirm(self, records: dict[str, list[int]], count: int) -> None:
-        """Raise `_Contradiction` if a template is not for scalars after all."""
+    def confirm(self, slow: _Slow, count: int) -> bool:
+        """Raise `_Contradiction` if a template is not for scalars after all.
+
+        Return whether all are proven; those learnt behind the first `count` records are not.
+        """
         for tag, record in self._claims:
-            if record < count and record not in records.get(tag, ()):
+            if record < count and record not in slow.records.get(tag, ()):
+                raise _Contradiction
+        self._confirm_open(slow, count)
+        return all(record < count for record in self._firsts)
+
+    def _confirm_open(self, slow: _Slow, count: int) -> None:
+        """State the plugins of tags never seen before; the other records must agree."""
+        claims = {tag for tag, record in self._open_claims if record < count}
+        if not claims.isdisjoint(value.tag for value in slow.batch.others):
+            raise _Contradiction
+        for tag in claims:
+            if self._plugins.setdefault(tag, "scalars") != "scalars":
                 raise _Contradiction
 
     def merge(self, slow: _Slow, count: int) -> None:
@@ -304,15 +347,16 @@ class _Fast:
         values = array("d", self._values[order].tobytes())
         records = order.tolist()
         found: list[tuple[int, str, Columns]] = []
-        for tag, number in self._numbers.items():
-            start, end = bounds[number], bounds[number + 1]
+        slowly = slow.batch.columns
+        for tag, start, end in zip(self._numbers, bounds, bounds[1:], strict=False):
+            if start == end:
+                continue
             columns = Columns(steps[start:end], wall_times[start:end], values[start:end])
-            slowly = slow.batch.columns.pop(tag, None)
-            if slowly is not None:
-                columns = _joined(slowly, slow.records[tag], columns, records[start:end])
-            if columns.steps:
-                first = records[start : min(start + 1, end)] + slow.records.get(tag, [])[:1]
-                found.append((min(first), tag, columns))
+            first = records[start]
+            if tag in slowly:
+                columns = _joined(slowly.pop(tag), slow.records[tag], columns, records[start:end])
+                first = min(first, slow.records[tag][0])
+            found.append((first, tag, columns))
         found += [(slow.records[tag][0], tag, each) for tag, each in slow.batch.columns.items()]
         found.sort(key=lambda each: each[0])
         slow.batch.columns = {tag: columns for _, tag, columns in found}
@@ -351,6 +395,7 @@ class _Fast:
         """Take the records of one size and step width that match a template, known or new."""
         for known in shapes:
             rows, records = self._take(known, rows, records)
+        open = False
         failures = 0
         while len(rows) and failures < _MOST_FAILURES:
             template = self._parse(size, rows[0])
@@ -358,12 +403,17 @@ class _Fast:
                 failures += 1
                 rows, records = rows[1:], records[1:]
                 continue
-            shape = next((each for each in shapes if each.gap == gap_of(template)), None)
+            gap = gap_of(template, open=open)
+            shape = next((each for each in shapes if each.gap == gap), None)
             if shape is None:
-                shape = _Shape(size, template)
-                shapes.append(shape)
+                shape = _Shape(size, template, open=open)
             if not self._learn(shape, rows, records):
-                return
+                if open or template.tag_at == template.tag_end:
+                    return
+                open = True
+                continue
+            if shape not in shapes:
+                shapes.append(shape)
             before = len(rows)
             rows, records = self._take(shape, rows, records)
             if len(rows) == before:  # two templates of one hash, or as many as are kept
@@ -387,17 +437,21 @@ class _Fast:
         _, firsts = np.unique(hashes, return_index=True)
         if len(firsts) * _LEAST_REPEATS > len(rows):
             return False
-        kept, tags = [], []
-        for first in np.sort(firsts)[: _MOST_TEMPLATES - len(shape.tags)].tolist():
+        kept, templates = [], []
+        for first in np.sort(firsts)[: _MOST_TEMPLATES - len(shape.templates)].tolist():
             template = self._parse(shape.size, rows[first])
-            if template is None or gap_of(template) != shape.gap:
+            if template is None or gap_of(template, open=shape.open) != shape.gap:
+                continue
+            if shape.open and not _is_framed(rows[first]):
                 continue
             kept.append(first)
-            tags.append(template.tag)
+            templates.append(template)
+            if shape.open:
+                continue
             self._firsts.append(int(records[first]))
             if not template.simple and template.tag not in self._plugins:
                 self._claims.append((template.tag, int(records[first])))
-        shape.add(words[kept], hashes[kept], rows[kept], tags)
+        shape.add(words[kept], hashes[kept], rows[kept], templates)
         return True
 
     def _take(self, shape: _Shape, rows: _Array, records: _Array) -> tuple[_Array, _Array]:
@@ -412,12 +466,60 @@ class _Fast:
         sound = shape.sound(rows, ids)
         if not sound.all():
             rows, records, ids = rows[sound], records[sound], ids[sound]
-        numbers = np.zeros(len(shape.tags), np.int32)
-        for used in np.flatnonzero(np.bincount(ids)).tolist():
-            numbers[used] = self._numbers.setdefault(shape.tags[used], len(self._numbers))
-        self._tag_of[records] = numbers[ids]
+        self._tag_of[records] = self._numbered(shape, rows, records, ids)
         self._steps[records], self._wall_times[records], self._values[records] = shape.columns(rows)
         return others
+
+    def _numbered(self, shape: _Shape, rows: _Array, records: _Array, ids: _Array) -> _Array:
+        """Return the number of each record's tag, -1 where it must be decoded by itself."""
+        numbers = np.full(len(shape.templates), -1, np.int32)
+        used = np.flatnonzero(np.bincount(ids)).tolist()
+        if not shape.open:
+            for each in used:
+                numbers[each] = self._number(shape.templates[each].tag)
+            return numbers[ids]
+        found = np.full(len(rows), -1, np.int32)
+        for each in used:
+            here = np.flatnonzero(ids == each)
+            texts, firsts, places = np.unique(
+                shape.tags(rows[here]), return_index=True, return_inverse=True
+            )
+            template, firsts = shape.templates[each], records[here[firsts]]
+            size = template.tag_end - template.tag_at
+            numbers = np.array(
+                [
+                    self._number_of(text.ljust(size, b"\0"), template, first)
+                    for text, first in zip(texts.tolist(), firsts.tolist(), strict=True)
+                ],
+                np.int32,
+            )
+            found[here] = numbers[places]
+        return found
+
+    def _number(self, tag: str) -> int:
+        return self._numbers.setdefault(tag, len(self._numbers))
+
+    def _number_of(self, text: bytes, template: Template, first: int) -> int:
+        """Return the number of a tag that `template` was not made for, -1 if it is not for it."""
+        try:
+            tag = text.decode()
+        except UnicodeDecodeError:
+            return -1
+        if not template.simple:
+            if self._plugins.get(tag, template.plugin) != "scalars":
+                return -1
+            if tag not in self._plugins:
+                self._open_claims.append((tag, first))
+        return self._number(tag)
+
+
+def _is_framed(row: _Array) -> bool:
+    """Tell whether a record's header has the checksum it states."""
+    try:
+        payload_size(row[:HEADER_BYTES].tobytes())
+    except BadFraming:
+        return False
+    return True
 
 
 def _joined(
@@ -440,9 +542,10 @@ def _joined(
     return Columns(array("q", steps), array("d", wall_times), array("d", values))
 
 
-def gap_of(template: Template) -> tuple[int, int, str]:
-    """Return where the value of a template lies."""
-    return template.rest_at, template.value_at, template.format
+def gap_of(template: Template, *, open: bool) -> tuple[object, ...]:
+    """Return where the value of a template lies, and if `open` where the tag does."""
+    tag = (template.tag_at, template.tag_end) if open else ()
+    return template.rest_at, template.value_at, template.format, *tag
 
 
 def _step_widths(rows: _Array) -> _Array:

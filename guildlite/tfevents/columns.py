@@ -62,7 +62,8 @@ class Reference(NamedTuple):
 class StoredValue(NamedTuple):
     """A value that is not a scalar, by reference: see `contents.read_content`.
 
-    `metadata` is where the tag's plugin data was first stated, if that is another place.
+    `metadata` is where the tag's plugin data was first stated, if that is another place. `stated`
+    is as in `event.OtherValue`.
     """
 
     tag: str
@@ -73,6 +74,7 @@ class StoredValue(NamedTuple):
     reference: Reference
     states: bool = False
     metadata: Reference | None = None
+    stated: bytes = b""
 
 
 class Batch:
@@ -81,9 +83,10 @@ class Batch:
     `columns` maps tag to its scalars, in order of the tags' first appearance. `others` are the
     values that are not scalars, in file order. `skipped` counts the damaged records, `damage` is
     the place of the first and what is wrong with it. `framing` is the damage that ended the file.
+    `restart` is the step at which a session began before the first of the values, if one did.
     """
 
-    __slots__ = ("columns", "damage", "framing", "others", "points", "skipped")
+    __slots__ = ("columns", "damage", "framing", "others", "points", "restart", "skipped")
 
     def __init__(self) -> None:
         self.columns: dict[str, Columns] = {}
@@ -92,6 +95,11 @@ class Batch:
         self.skipped = 0
         self.damage: tuple[int, str] | None = None
         self.framing: BadFraming | None = None
+        self.restart: int | None = None
+
+    def restart_at(self, step: int) -> None:
+        """Note that a session begins at `step`, before the first value."""
+        self.restart = step if self.restart is None else min(step, self.restart)
 
     def skip(self, offset: int, reason: str) -> None:
         """Count a damaged record that begins at `offset`."""

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from guildlite.errors import GuildliteError
 from guildlite.tfevents.columns import Reference, StoredValue
@@ -161,13 +161,36 @@ Content = (
 )  # fmt: skip
 
 
-def read_content(file: BinaryIO, stored: StoredValue) -> Content:
-    """Return what a value of this file holds; raise `ContentLost` or `BadContent`."""
+class Metadata(NamedTuple):
+    """What a tag's first value says of all of them; `content` is the plugin's own bytes."""
+
+    plugin: str
+    display_name: str = ""
+    description: str = ""
+    content: bytes = b""
+
+
+def parse_metadata(stated: bytes) -> Metadata:
+    """Return a serialised SummaryMetadata, as `StoredValue.stated` has it."""
+    from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
+
+    proto = SummaryMetadata.FromString(stated)
+    plugin = proto.plugin_data
+    return Metadata(
+        plugin.plugin_name, proto.display_name, proto.summary_description, plugin.content
+    )
+
+
+def read_content(file: BinaryIO, stored: StoredValue, plugin_content: bytes = b"") -> Content:
+    """Return what a value of this file holds; raise `ContentLost` or `BadContent`.
+
+    `plugin_content` is what the tag's first value stated, for a caller that keeps it himself.
+    """
     event = _read_event(file, stored.reference)
     if event.WhichOneof("what") != "summary":
         return _event_graph(event)
     value = _summary_value(event, stored.reference)
-    plugin_content = value.metadata.plugin_data.content
+    plugin_content = value.metadata.plugin_data.content or plugin_content
     if not plugin_content and stored.metadata is not None:
         first = _summary_value(_read_event(file, stored.metadata), stored.metadata)
         plugin_content = first.metadata.plugin_data.content
@@ -180,9 +203,8 @@ def read_content(file: BinaryIO, stored: StoredValue) -> Content:
         raise BadContent(f"`{stored.tag}` is no {stored.kind}: {error}") from error
 
 
-def _read_event(file: BinaryIO, reference: Reference) -> Any:
-    from tensorboard.compat.proto.event_pb2 import Event
-
+def read_record(file: BinaryIO, reference: Reference) -> bytes:
+    """Return the payload of the record that holds a value, as written; raise `ContentLost`."""
     reader = RecordReader(file, reference.offset)
     try:
         payload = reader.read()
@@ -190,7 +212,13 @@ def _read_event(file: BinaryIO, reference: Reference) -> Any:
         raise ContentLost(f"the file changed: {error.message}") from error
     if payload is None or (len(payload), reader.checksum) != reference[1:3]:
         raise ContentLost(f"the file changed at byte {reference.offset}")
-    return Event.FromString(payload)
+    return payload
+
+
+def _read_event(file: BinaryIO, reference: Reference) -> Any:
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return Event.FromString(read_record(file, reference))
 
 
 def _summary_value(event: Any, reference: Reference) -> Any:
@@ -350,9 +378,18 @@ _STATUSES = {1: "success", 2: "failure", 3: "running"}
 
 
 def _hparams(_: Any, plugin_content: bytes) -> Content:
+    return parse_hparams(plugin_content)
+
+
+def parse_hparams(plugin_content: bytes) -> HParamsExperiment | HParamsStart | HParamsEnd:
+    """Return what the plugin `hparams` states; raise `BadContent`."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    data = HParamsPluginData.FromString(plugin_content)
+    try:
+        data = HParamsPluginData.FromString(plugin_content)
+    except DecodeError as error:
+        raise BadContent(f"these are no hparams: {error}") from error
     what = data.WhichOneof("data")
     if what == "session_start_info":
         start = data.session_start_info

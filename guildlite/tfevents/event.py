@@ -32,6 +32,8 @@ class OtherValue(NamedTuple):
     `plugin` is what the writer named, or empty; `kind` is one of image, audio, text, histogram,
     pr_curve, mesh, graph, embedding, hparams, layout, other. `nth` says which value of its record
     it is. `states` tells that it brings its tag's plugin data, which later values may leave out.
+    `stated` is the serialised SummaryMetadata of the first value of its tag that has one, and of
+    every hparams value, whose content it is; see `contents.parse_metadata`.
     """
 
     tag: str
@@ -41,6 +43,17 @@ class OtherValue(NamedTuple):
     wall_time: float = 0.0
     nth: int = 0
     states: bool = False
+    stated: bytes = b""
+
+
+class SessionStart(NamedTuple):
+    """The mark of a session that begins, or begins again, at `step`: what was written of that step
+    and later ones, in this file and before the mark, is written anew."""
+
+    step: int
+
+
+Value = ScalarValue | OtherValue | SessionStart
 
 
 class UnreadableEvent(GuildliteError):
@@ -69,6 +82,7 @@ _FIELD_PLUGINS = {"image": "images", "audio": "audio", "histo": "histograms"}
 _GRAPH_FIELDS = {"graph_def", "meta_graph_def", "tagged_run_metadata"}
 
 DATA_CLASS_SCALAR = 1
+_SESSION_START = 1
 
 
 class EventDecoder:
@@ -82,10 +96,10 @@ class EventDecoder:
         self.plugins = dict(plugins or {})
         self._parse: Callable[[bytes], Any] | None = None
 
-    def decode(self, payload: bytes) -> list[ScalarValue | OtherValue]:
+    def decode(self, payload: bytes) -> list[Value]:
         """Return the values of one record; raise `UnreadableEvent`.
 
-        The first record (the file's version) and session marks give no values.
+        The first record, the file's version, gives no values. A `SessionStart` comes alone.
         """
         event = self._event(payload)
         what = event.WhichOneof("what")
@@ -98,6 +112,8 @@ class EventDecoder:
         if what in _GRAPH_FIELDS:
             tag = event.tagged_run_metadata.tag if what == "tagged_run_metadata" else ""
             return [OtherValue(tag, "graphs", "graph", event.step, event.wall_time)]
+        if what == "session_log" and event.session_log.status == _SESSION_START:
+            return [SessionStart(event.step)]
         return []
 
     def _event(self, payload: bytes) -> Any:
@@ -118,14 +134,19 @@ class EventDecoder:
         tag = value.tag
         if field == "simple_value":
             return ScalarValue(tag, step, wall_time, value.simple_value)
+        is_known = tag in self.plugins
         plugin = self._plugin(tag, value) or _FIELD_PLUGINS.get(field, "")
         if plugin == "scalars" and field == "tensor":
             number = tensor_number(value.tensor)
             if number is not None:
                 return ScalarValue(tag, step, wall_time, number)
-        states = value.HasField("metadata") and bool(value.metadata.plugin_data.content)
         kind = _KINDS.get(plugin, "other")
-        return OtherValue(tag, plugin, kind, step, wall_time, index, states)
+        states, stated = False, b""
+        if value.HasField("metadata"):
+            states = bool(value.metadata.plugin_data.content)
+            if not is_known or kind == "hparams":
+                stated = value.metadata.SerializeToString()
+        return OtherValue(tag, plugin, kind, step, wall_time, index, states, stated)
 
     def _plugin(self, tag: str, value: Any) -> str:
         """Return the tag's plugin: as first stated, which is how TensorBoard reads it."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -28,7 +29,7 @@ from guildlite.tfevents.record import (
     payload_size,
 )
 from guildlite.tfevents.templates import TemplateDecoder
-from guildlite.tfevents.tree import FileTree, FoundFile, open_regular
+from guildlite.tfevents.tree import FileTree, FoundFile, Watch, open_regular
 
 if TYPE_CHECKING:
     from guildlite.tfevents.blocks import BlockDecoder
@@ -46,6 +47,9 @@ BLOCK_BYTES = 1 << 20
 _KINDS_WITH_METADATA = ("mesh", "other")
 #: With fewer records in a block, they are images and the like.
 _LEAST_BLOCK_RECORDS = 2000
+#: Where NumPy has been imported already, blocks are faster from so little on: 1,000 files of 1,000
+#: scalars take 1.2 s instead of 4.1 s.
+_LOADED_BYTES, _LOADED_BLOCK_RECORDS = 10 << 10, 200
 #: Of a longer first record this much is digested. In practice it has some forty bytes.
 _DIGEST_BYTES = 64 << 10
 
@@ -75,13 +79,15 @@ class Chunk:
 
     `columns` maps tag to its scalars in the order written, the tags in order of their first
     appearance. `others` are the values that are not scalars, by reference, in file order. `notices`
-    are for people.
+    are for people. `restart` is the step at which a session began before the first of these values:
+    what the file held of that step and later is written anew from here on.
     """
 
     cursor: Cursor
     columns: dict[str, Columns] = field(default_factory=dict)
     others: list[StoredValue] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    restart: int | None = None
 
     @property
     def scalars(self) -> Iterator[ScalarValue]:
@@ -100,7 +106,9 @@ class LogDir:
     """The event files below `root`, symbolic links excepted.
 
     `cursors` are those of earlier chunks; of several for one file the furthest counts. `skip`
-    names directories directly below the root to leave out. For one thread.
+    names directories directly below the root to leave out. `wanted` tells by a file's name,
+    relative to the root, whether it is read. `watch` tells what changed, where files would be
+    polled otherwise. For one thread.
     """
 
     def __init__(
@@ -109,8 +117,10 @@ class LogDir:
         cursors: Iterable[Cursor] = (),
         *,
         skip: Collection[str] = (),
+        wanted: Callable[[str], bool] = is_event_file,
+        watch: Watch | None = None,
     ) -> None:
-        self._tree = FileTree(root, is_event_file, skip=skip)
+        self._tree = FileTree(root, wanted, skip=skip, watch=watch)
         self._files: dict[tuple[str, str], _EventFile] = {}
         self._unreadable: set[str] = set()
         self._notices: list[str] = []
@@ -183,6 +193,11 @@ class _EventFile:
         self._blocks: BlockDecoder | None = None
         self._skipped, self._others, self._shrunk = state.skipped, state.others, state.shrunk
         self._metadata = state.metadata
+        #: The tags of each plugin, as of so many tags.
+        self._tags: dict[str, list[str]] = {}
+        self._grouped = 0
+        #: Sessions begin so close to each other that blocks gain nothing before this offset.
+        self._plain_until = 0
 
     def read(self, file: FileIO) -> Iterator[Chunk]:
         """Yield the records that are complete now; what is appended meanwhile is for next time."""
@@ -210,17 +225,28 @@ class _EventFile:
 
     def _read_block(self, file: FileIO, size: int) -> Batch | None:
         """Read many records at once if there are many, else return None."""
-        if self._blocks is None and size - self._offset < CATCH_UP_BYTES:
+        loaded = sys.modules.get("numpy") is not None
+        if self._blocks is None and size - self._offset < (
+            _LOADED_BYTES if loaded else CATCH_UP_BYTES
+        ):
+            return None
+        if self._offset < self._plain_until:
             return None
         block = os.pread(file.fileno(), min(BLOCK_BYTES, size - self._offset), self._offset)
         starts = frame(block)
-        if len(starts) <= _LEAST_BLOCK_RECORDS:
+        if len(starts) <= (_LOADED_BLOCK_RECORDS if loaded else _LEAST_BLOCK_RECORDS):
             return None
         if self._blocks is None:
-            from guildlite.tfevents.blocks import BlockDecoder
-
+            try:
+                from guildlite.tfevents.blocks import BlockDecoder
+            except ImportError:  # no NumPy, or one that does not fit this interpreter
+                self._plain_until = size
+                return None
             self._blocks = BlockDecoder(self._decoder)
-        batch, self._offset = self._blocks.decode(block, self._offset, starts)
+        start = self._offset
+        batch, self._offset = self._blocks.decode(block, start, starts)
+        if self._offset - start < starts[-1] // 8:
+            self._plain_until = start + starts[-1]
         return batch
 
     def _chunk(self, batch: Batch) -> Chunk:
@@ -236,7 +262,7 @@ class _EventFile:
         self._skipped += batch.skipped
         others = [self._with_metadata(value) for value in batch.others]
         self._others.update(value.kind for value in others)
-        return Chunk(self._cursor(), batch.columns, others, notices)
+        return Chunk(self._cursor(), batch.columns, others, notices, batch.restart)
 
     def _with_metadata(self, value: StoredValue) -> StoredValue:
         """Return a value that knows where its tag's plugin data was stated."""
@@ -248,9 +274,12 @@ class _EventFile:
         return value._replace(metadata=self._metadata.get(value.tag))
 
     def _cursor(self) -> Cursor:
-        state = _State(
-            self._decoder.plugins, self._metadata, self._skipped, self._others, self._shrunk
-        ).to_json()
+        plugins = self._decoder.plugins
+        if len(plugins) != self._grouped:  # it only grows; there may be a hundred thousand
+            self._grouped, self._tags = len(plugins), _by_plugin(plugins)
+        state = _State(plugins, self._metadata, self._skipped, self._others, self._shrunk).to_json(
+            self._tags
+        )
         return Cursor(self._path, self._digest, self._offset, state, self._error)
 
 
@@ -280,10 +309,8 @@ class _State:
             bool(state.get("shrunk")),
         )
 
-    def to_json(self) -> dict[str, object]:
-        tags: dict[str, list[str]] = {}
-        for tag, plugin in self.plugins.items():
-            tags.setdefault(plugin, []).append(tag)
+    def to_json(self, tags: dict[str, list[str]]) -> dict[str, object]:
+        """Return the state; `tags` is `plugins` the other way round."""
         state = {
             "plugins": tags,
             "metadata": {tag: list(place) for tag, place in self.metadata.items()},
@@ -292,3 +319,10 @@ class _State:
             "shrunk": self.shrunk,
         }
         return {name: value for name, value in state.items() if value}
+
+
+def _by_plugin(plugins: dict[str, str]) -> dict[str, list[str]]:
+    tags: dict[str, list[str]] = {}
+    for tag, plugin in plugins.items():
+        tags.setdefault(plugin, []).append(tag)
+    return tags

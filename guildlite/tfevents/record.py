@@ -104,7 +104,7 @@ class RecordReader:
         self._block_offset = offset
 
     def skip_to(self, offset: int) -> None:
-        """Go on from the record at `offset`, which is no earlier than where the reader stands."""
+        """Go on from the record at `offset`, which is no earlier than the one read last."""
         self.offset = offset
 
     def read(self) -> bytes | None:

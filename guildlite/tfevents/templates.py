@@ -1,9 +1,9 @@
 """Scalar records recognised by their bytes: no protobuf, and exact.
 
-The records of a tag repeat byte for byte but for wall time, step and value. The first of them is
-walked field by field (`parse_template`) and leaves a `Template`: where the value lies, and all
-other bytes. A later record with the same bytes around the same gap must parse the same way, so
-only the gap is read. Whatever does not match, and whatever the walk does not expect, goes to
+Records of one writer repeat byte for byte but for wall time, step, tag and value. The first of them
+is walked field by field (`parse_template`) and leaves a `Template`: where tag and value lie, and
+all other bytes. A later record with the same bytes around the same gaps must parse the same way,
+so only the gaps are read. Whatever does not match, and whatever the walk does not expect, goes to
 protobuf.
 
 The walk is strict rather than complete: fields known and in order, each once, text valid, lengths
@@ -19,8 +19,8 @@ from typing import NamedTuple
 from guildlite.tfevents.event import (
     DATA_CLASS_SCALAR,
     EventDecoder,
-    OtherValue,
     ScalarValue,
+    Value,
     content_format,
 )
 
@@ -28,22 +28,26 @@ from guildlite.tfevents.event import (
 WALL_TIME_KEY, STEP_KEY, VERSION_KEY, SUMMARY_KEY = 0x09, 0x10, 0x1A, 0x2A
 WALL_TIME_AT = 1
 STEP_AT = 10
-#: Templates kept at most. A file with more tags than this is read at the pace of protobuf.
+#: Templates kept at most. A file with more than this, as where each tag has a description of its
+#: own, is read at the pace of protobuf.
 MOST_TEMPLATES = 200_000
 
 _WALL_TIME = struct.Struct("<d")
 
 
 class Template(NamedTuple):
-    """A scalar's record but for its wall time, step and value.
+    """A scalar's record but for its wall time, step, tag and value.
 
-    `rest_at` is the offset in the payload of what follows wall time and step; the value is at
-    `value_at` behind that, of struct format `format`. `plugin` is what the record states, if
-    anything, and `simple` says that the value is a number whatever the plugin.
+    `rest_at` is the offset in the payload of what follows wall time and step. Behind that, the tag
+    is at `tag_at` up to `tag_end`, the value at `value_at`, of struct format `format`. `plugin` is
+    what the record states, if anything, and `simple` says that the value is a number whatever the
+    plugin.
     """
 
     tag: str
     rest_at: int
+    tag_at: int
+    tag_end: int
     value_at: int
     format: str
     plugin: str
@@ -114,10 +118,11 @@ def _walk_event(payload: bytes, rest_at: int) -> Template:
         size, at = _varint(payload, at + 1)
         if at + size != len(payload):
             raise _Unexpected
-    tag, plugin, value = "", "", None
+    tag_at = tag_end = rest_at
+    plugin, value = "", None
     for key, start, end, _ in _fields(payload, at, len(payload), (0x0A, 0x15, 0x42, 0x4A)):
         if key == 0x0A:
-            tag = payload[start:end].decode()
+            tag_at, tag_end = start, end
         elif key == 0x4A:
             plugin = _stated_plugin(payload, start, end)
         elif value is not None:
@@ -129,7 +134,9 @@ def _walk_event(payload: bytes, rest_at: int) -> Template:
     if value is None:
         raise _Unexpected
     value_at, format, simple = value
-    return Template(tag, rest_at, value_at - rest_at, format, plugin, simple)
+    tag = payload[tag_at:tag_end].decode()
+    tag_at, tag_end, value_at = tag_at - rest_at, tag_end - rest_at, value_at - rest_at
+    return Template(tag, rest_at, tag_at, tag_end, value_at, format, plugin, simple)
 
 
 def _tensor_value(payload: bytes, start: int, end: int) -> tuple[int, str]:
@@ -208,8 +215,16 @@ def _varint(payload: bytes, at: int) -> tuple[int, int]:
 
 # Decoding ------------------------------------------------------------------------------------
 
-#: Bytes around the gap → tag. One dictionary for each gap.
-_Gap = tuple[int, int, struct.Struct, dict[bytes, str]]
+
+class _Gaps(NamedTuple):
+    """The templates that have tag and value in the same places, by the bytes around those."""
+
+    tag_at: int
+    tag_end: int
+    value_at: int
+    value_end: int
+    number: struct.Struct
+    templates: dict[bytes, Template]
 
 
 class TemplateDecoder:
@@ -221,23 +236,28 @@ class TemplateDecoder:
     def __init__(self, plugins: dict[str, str] | None = None) -> None:
         self._decoder = EventDecoder(plugins)
         self.plugins = self._decoder.plugins
-        self._gaps: dict[int, list[_Gap]] = {}
+        #: By the number of bytes behind the step.
+        self._gaps: dict[int, list[_Gaps]] = {}
         self._count = 0
 
-    def decode(self, payload: bytes) -> list[ScalarValue | OtherValue]:
+    def decode(self, payload: bytes) -> list[Value]:
         """Return the values of one record; raise `UnreadableEvent`."""
         found = step_of(payload)
         if found is not None:
             step, at = found
             rest = payload[at:]
-            for value_at, end, number, tags in self._gaps.get(len(rest), ()):
-                tag = tags.get(rest[:value_at] + rest[end:])
-                if tag is not None:
+            for tag_at, tag_end, value_at, end, number, templates in self._gaps.get(len(rest), ()):
+                template = templates.get(rest[:tag_at] + rest[tag_end:value_at] + rest[end:])
+                if template is not None:
+                    tag = self._tag(rest[tag_at:tag_end], template)
+                    if tag is None:
+                        break
                     (wall_time,) = _WALL_TIME.unpack_from(payload, WALL_TIME_AT)
                     value = float(number.unpack_from(rest, value_at)[0])
                     return [ScalarValue(tag, step, wall_time, value)]
-            if self._learn(payload):
-                return self.decode(payload)
+            else:
+                if self._learn(payload):
+                    return self.decode(payload)
         elif _is_version(payload):
             return []
         return self._decoder.decode(payload)
@@ -246,34 +266,40 @@ class TemplateDecoder:
         """Go back to what was known when `plugins` was all that records had stated."""
         self.plugins.clear()
         self.plugins.update(plugins)
-        self._gaps.clear()
-        self._count = 0
 
-    def is_scalar(self, template: Template) -> bool:
-        """Tell whether the tag's values of this form are scalars, by what is known by now."""
-        return template.simple or self.plugins.get(template.tag) == "scalars"
+    def _tag(self, text: bytes, template: Template) -> str | None:
+        """Return the tag if its values of this form are scalars, by what is known by now."""
+        try:
+            tag = text.decode()
+        except UnicodeDecodeError:
+            return None
+        if template.simple:
+            return tag
+        known = self.plugins.get(tag)
+        if known is None and template.plugin == "scalars":
+            self.plugins[tag] = known = "scalars"
+        return tag if known == "scalars" else None
 
     def _learn(self, payload: bytes) -> bool:
         """Keep the template of a scalar; False if the payload is not one."""
         template = parse_template(payload)
         if template is None or self._count >= MOST_TEMPLATES:
             return False
-        if not template.simple and template.plugin:
-            self.plugins.setdefault(template.tag, template.plugin)
-        if not self.is_scalar(template):
-            return False
         rest = payload[template.rest_at :]
-        number = struct.Struct(template.format)
-        gap = template.value_at, template.value_at + number.size
-        tags = self._tags(len(rest), *gap, number)
-        tags[rest[: gap[0]] + rest[gap[1] :]] = template.tag
+        _, _, tag_at, tag_end, value_at, format, _, _ = template
+        number = struct.Struct(format)
+        end = value_at + number.size
+        around = rest[:tag_at] + rest[tag_end:value_at] + rest[end:]
+        self._templates(len(rest), (tag_at, tag_end, value_at, end), number)[around] = template
         self._count += 1
         return True
 
-    def _tags(self, size: int, start: int, end: int, number: struct.Struct) -> dict[bytes, str]:
-        gaps = self._gaps.setdefault(size, [])
-        for value_at, behind, known, tags in gaps:
-            if (value_at, behind, known.format) == (start, end, number.format):
-                return tags
-        gaps.append((start, end, number, {}))
-        return gaps[-1][3]
+    def _templates(
+        self, size: int, places: tuple[int, int, int, int], number: struct.Struct
+    ) -> dict[bytes, Template]:
+        alike = self._gaps.setdefault(size, [])
+        for gaps in alike:
+            if (gaps[:4], gaps.number.format) == (places, number.format):
+                return gaps.templates
+        alike.append(_Gaps(*places, number, {}))
+        return alike[-1].templates

@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-#: Reorder what follows (bidi), or are there and cannot be seen.
-_HIDDEN = "\u061c\u180e\u200b\u200e\u200f\u2028\u2029\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
-_UNSEEN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_HIDDEN}\ud800-\udfff\U000e0000-\U000e007f]")
+from guildlite.wording import visible
 
 # One escape sequence: CSI; a string up to its end (OSC, DCS, PM, APC, SOS); any other short one.
 _ESCAPE = re.compile(
@@ -34,18 +32,9 @@ _ENDS = {22: ("bold", "dim"), 23: ("italic",), 24: ("underline",), 27: ("reverse
          29: ("strike",)}  # fmt: skip
 
 
-def visible(text: str) -> str:
-    """Return `text` with controls and invisible characters spelled out; tab and newline stay."""
-    return _UNSEEN.sub(_spell, text)
-
-
-def _spell(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "\u2421"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+def shown(text: str) -> str:
+    """Return `text` as a page shows it: what is not seen as itself spelled out, but for layout."""
+    return visible(text, keep="\t\n")
 
 
 def strip_ansi(text: str) -> str:
@@ -60,7 +49,7 @@ def to_html(text: str) -> str:
     switched on is not known there.
     """
     if "\x1b" not in text and "\x9b" not in text:
-        return escape(visible(text))
+        return escape(shown(text))
     style = _Style()
     pieces: list[str] = []
     at = 0
@@ -84,7 +73,7 @@ class _Style:
         if not text:
             return ""
         classes = sorted(self.words) + [f"{kind}{n}" for kind, n in sorted(self.colours.items())]
-        inner = escape(visible(text))
+        inner = escape(shown(text))
         return f'<span class="{" ".join(classes)}">{inner}</span>' if classes else inner
 
     def apply(self, parameters: str) -> None:

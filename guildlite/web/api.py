@@ -7,51 +7,35 @@ summaries are ms since the epoch, all others seconds. Errors are `{"error": mess
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
 import guildlite
 from guildlite.http import RequestError, Tokens
 from guildlite.runs import Run
-from guildlite.series import Point
-from guildlite.web import cards, charts, files, rundata
+from guildlite.web import cards, files, rundata
+from guildlite.web.comparison import read_comparison
 from guildlite.web.listing import Listing, RunRow, RunTable
-from guildlite.web.workspace import Workspace
+from guildlite.web.seriesdata import MAX_SMOOTH, SeriesSource, Stretch
+from guildlite.web.workspace import Workspace, is_live
 
 #: Widest chart that is answered; two points a pixel.
 MOST_PIXELS = 20_000
-#: Runs in one request for series.
+#: Runs, and keys, in one request for series.
 MOST_RUNS = 100
+MOST_TAGS = 100
 
 Text = Annotated[str, Query(max_length=4000)]
 Page = Annotated[int, Query(ge=1, le=10**9)]
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesData:
-    """One run's series for a chart of some width. `sampled` says that not every point is here.
-
-    `x` are steps, `y` values, `time` ms or null; `non_finite` has step and value, as a word, of the
-    points that are not finite.
-    """
-
-    run: str
-    tag: str
-    n: int
-    min: float | None
-    max: float | None
-    last: float | None
-    x: list[int]
-    y: list[float]
-    time: list[int | None]
-    non_finite: list[tuple[int, str]]
-    sampled: bool
 
 
 class JSON(Response):
@@ -118,6 +102,15 @@ def _add_runs(api: APIRouter, workspace: Workspace, listing: Listing) -> None:
     def runs(q: Text = "", sort: Text = "", page: Page = 1) -> JSON:
         return JSON(listing.table(q.strip(), sort, page))
 
+    @api.get("/compare", summary="Runs side by side")
+    def compare(
+        run: Annotated[list[str], Query(description="ids; several times or with commas between")],
+        tags: Text = "",
+        page: Page = 1,
+    ) -> JSON:
+        ids = [each for word in run for each in word.split(",") if each]
+        return JSON(read_comparison(workspace, listing, ids, tags=tags.strip(), page=page))
+
     @api.get("/runs/latest", summary="The newest run", response_model=RunRow)
     def latest() -> JSON:
         return JSON(listing.row(workspace.latest()))
@@ -134,7 +127,9 @@ def _add_sections(api: APIRouter, workspace: Workspace) -> None:
     def page_of_cards(run_id: str, tags: str, page: int, system: bool) -> JSON:
         with _settled(workspace, run_id).read() as reader:
             charts_of_view = workspace.view.charts
-            found = cards.read_cards(reader, charts_of_view, system=system, tags=tags, page=page)
+            found = cards.read_cards(
+                run_id, reader, charts_of_view, system=system, tags=tags, page=page
+            )
         if found.problem:
             raise RequestError(f"`tags` is no regular expression: {found.problem}", field="tags")
         return JSON(found)
@@ -170,50 +165,97 @@ def _add_sections(api: APIRouter, workspace: Workspace) -> None:
 
 
 def _add_series(api: APIRouter, workspace: Workspace) -> None:
+    source = SeriesSource()
+
     @api.get("/series", summary="Series for a chart `px` pixels wide, spikes kept")
     def series(
+        request: Request,
         run: Annotated[str, Query(description="ids of runs, with commas between", max_length=8000)],
-        tag: Text,
+        tag: Annotated[list[str], Query(description="keys; may be given several times")],
         px: Annotated[int, Query(ge=10, le=MOST_PIXELS)] = 800,
-    ) -> JSON:
+        after: Annotated[
+            str, Query(description="a cursor for each series, run by run, -1 for none")
+        ] = "",
+        smooth: Annotated[float, Query(ge=0, le=MAX_SMOOTH, description="moving average")] = 0,
+        from_: Annotated[float | None, Query(alias="from")] = None,
+        to: float | None = None,
+        axis: Annotated[str, Query(pattern="step|time")] = "step",
+    ) -> Response:
         ids = list(dict.fromkeys(run.split(",")))
         if len(ids) > MOST_RUNS:
             raise RequestError("too many runs in one request", expected=f"at most {MOST_RUNS}")
-        runs = workspace.runs()
-        found = [_series(workspace.get(run_id, runs), tag, px) for run_id in ids]
-        return JSON({"series": [each for each in found if each is not None]})
+        if len(tag) > MOST_TAGS:
+            raise RequestError("too many series in one request", expected=f"at most {MOST_TAGS}")
+        everything = workspace.runs() if len(ids) > 1 else None
+        runs = [workspace.get(run_id, everything) for run_id in ids]
+        live = any(is_live(one) for one in runs)
+        version = _version(runs, f"{live} {request.url.query}")
+        if request.headers.get("if-none-match") == version:
+            return Response(status_code=304, headers={"etag": version})
+        cursors = _cursors(after, len(runs) * len(tag))
+        stretch = None
+        if from_ is not None and to is not None and math.isfinite(from_) and math.isfinite(to):
+            stretch = Stretch(from_, to, axis == "time")
+        found = []
+        for position, one in enumerate(runs):
+            with one.read() as reader:
+                for number, key in enumerate(tag):
+                    at = cursors[position * len(tag) + number]
+                    found.append(
+                        source.read(
+                            one, reader, key, px=px, after=at, stretch=stretch, smooth=smooth
+                        )
+                    )
+        answer = {
+            "series": [each for each in found if each is not None],
+            "live": live,
+        }
+        headers = {"etag": version, "cache-control": "no-cache"}
+        # Every number in it is finite or None, so there is nothing to look through.
+        body = json.dumps(answer, default=_fields, allow_nan=False, separators=(",", ":"))
+        return Response(body, media_type="application/json", headers=headers)
+
+
+def _fields(value: object) -> dict[str, object]:
+    assert is_dataclass(value)
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _cursors(text: str, count: int) -> list[int]:
+    """Return a cursor for each series; -1 where none was given."""
+    if not text:
+        return [-1] * count
+    try:
+        found = [int(each) for each in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise RequestError(
+            "`after` must be whole numbers with commas between",
+            field="after",
+            expected=f"{count}, one for each series",
+        )
+    return found
+
+
+def _version(runs: Iterable[Run], words: str) -> str:
+    """Return an ETag that changes with whatever these run.db files would answer.
+
+    A running run writes its write-ahead log, a sealed one the file itself.
+    """
+    seen: list[object] = [words]
+    for run in runs:
+        db = run.paths.db
+        for path in (db, db.with_name("run.db-wal")):
+            try:
+                found = os.stat(path)
+                seen.append((found.st_mtime_ns, found.st_size))
+            except OSError:
+                seen.append(None)
+    return f'"{hashlib.sha256(repr(seen).encode()).hexdigest()[:32]}"'
 
 
 def _settled(workspace: Workspace, run_id: str) -> Run:
     run = workspace.get(run_id)
     workspace.settle([run])
     return run
-
-
-def _series(run: Run, tag: str, px: int) -> SeriesData | None:
-    """Return a series of a run; None when it has none of that name. Raises RunUnreadable."""
-    with run.read() as reader:
-        summary = reader.summary(tag)
-        if summary is None or summary.kind != "scalar":
-            return None
-        points = reader.chart(tag, max(cards.WHOLE_POINTS, 2 * px))
-    kept: list[Point] = [point for part in charts.thin(points, 2 * px) for point in part]
-    return SeriesData(
-        run=run.id,
-        tag=tag,
-        n=summary.count,
-        min=summary.min,
-        max=summary.max,
-        last=summary.last,
-        x=[point.step for point in kept],
-        y=[point.value for point in kept],
-        time=[point.time for point in kept],
-        non_finite=[
-            (point.step, _word(point.value)) for point in points if not math.isfinite(point.value)
-        ],
-        sampled=len(kept) < summary.count - summary.nan - summary.infinite,
-    )
-
-
-def _word(value: float) -> str:
-    return "nan" if value != value else "inf" if value > 0 else "-inf"

@@ -19,16 +19,18 @@ def create_app(
     directory: Path,
     project: Project | None,
     *,
+    name: str | None = None,
     bind_host: str = "127.0.0.1",
     tokens: Tokens | None = None,
     settle: Settle | None = None,
 ) -> Guard:
     """Return the viewer of the runs of `project`, or of ./runs below `directory` without one.
 
-    `settle` is called with the runs a request is about, to finish those that ended unseen; without
-    it no file is ever written. Beyond loopback `tokens` are demanded.
+    `name` is what pages call it, by default as the project or directory is called. `settle` is
+    called with the runs a request is about, to finish those that ended unseen; without it no file
+    is ever written. Beyond loopback `tokens` are demanded.
     """
-    workspace = Workspace(directory, project, settle=settle)
+    workspace = Workspace(directory, project, name=name, settle=settle)
     listing = Listing(workspace)
     pages = Pages(workspace, listing)
     app = FastAPI(

@@ -9,9 +9,11 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
+from guildlite.runs.reader import chart_rows
 from guildlite.series import SYSTEM_KEY, Summary, is_system_key
 from guildlite.web.charts import SLOTS, Line
 from guildlite.web.numbers import unit_of
@@ -21,8 +23,6 @@ from guildlite.web.workspace import natural
 CARDS_PER_PAGE = 60
 #: Rows of run.db read for one page, at 2 to 3 microseconds each.
 ROWS_PER_PAGE = 400_000
-# Up to here RunReader.chart reads every point, beyond it the buckets.
-_UNBUCKETED = 50_000
 #: Lines on one card: more would look like others.
 MOST_LINES = SLOTS
 #: Up to this many points a line is read whole, with its gaps; beyond, run.db gives the extremes.
@@ -52,15 +52,27 @@ class Plan:
     left_out: int = 0
 
 
+class Source(NamedTuple):
+    """Where a line's points come from, and its colour and dashes."""
+
+    run: str
+    tag: str
+    slot: int
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One chart. `thinned` says that not every point was read, NaN points among the others."""
+    """One chart; `sources` are its lines' own, in the same order.
+
+    `thinned` says that not every point was read, NaN points among the others.
+    """
 
     title: str
     unit: str
     in_seconds: bool
     series: list[Summary]
     lines: list[Line]
+    sources: list[Source]
     thinned: bool
     left_out: int
 
@@ -85,7 +97,13 @@ class Cards:
 
 
 def read_cards(
-    reader: RunReader, charts: Iterable[Chart], *, system: bool, tags: str = "", page: int = 1
+    run_id: str,
+    reader: RunReader,
+    charts: Iterable[Chart],
+    *,
+    system: bool,
+    tags: str = "",
+    page: int = 1,
 ) -> Cards:
     """Return one page of a run's cards: the script's own series, or those we measured.
 
@@ -99,7 +117,7 @@ def read_cards(
     page = min(max(1, page), len(pages))
     groups: dict[str, list[Card]] = {}
     for plan in pages[page - 1]:
-        groups.setdefault(plan.group, []).append(_read_card(reader, plan, system))
+        groups.setdefault(plan.group, []).append(_read_card(run_id, reader, plan, system))
     return Cards(
         groups=list(groups.items()),
         tags=tags,
@@ -117,18 +135,13 @@ def paged(plans: Sequence[Plan]) -> list[list[Plan]]:
     pages: list[list[Plan]] = [[]]
     rows = 0
     for plan in plans:
-        cost = sum(rows_read(summary) for summary in plan.series)
+        cost = sum(chart_rows(summary) for summary in plan.series)
         if pages[-1] and (len(pages[-1]) >= CARDS_PER_PAGE or rows + cost > ROWS_PER_PAGE):
             pages.append([])
             rows = 0
         pages[-1].append(plan)
         rows += cost
     return pages
-
-
-def rows_read(summary: Summary) -> int:
-    """Return about how many rows of run.db it takes to draw a series."""
-    return summary.count if summary.count <= _UNBUCKETED else 2 * summary.count // 1024
 
 
 def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | None]:
@@ -192,7 +205,7 @@ def _plan(group: str, title: str, series: list[Summary]) -> Plan:
     return Plan(group, title, series[:MOST_LINES], max(0, len(series) - MOST_LINES))
 
 
-def _read_card(reader: RunReader, plan: Plan, system: bool) -> Card:
+def _read_card(run_id: str, reader: RunReader, plan: Plan, system: bool) -> Card:
     lines = [
         Line(summary.key, reader.chart(summary.key, WHOLE_POINTS), slot)
         for slot, summary in enumerate(plan.series)
@@ -203,6 +216,7 @@ def _read_card(reader: RunReader, plan: Plan, system: bool) -> Card:
         in_seconds=system,
         series=plan.series,
         lines=lines,
+        sources=[Source(run_id, line.name, line.slot) for line in lines],
         thinned=any(summary.count > WHOLE_POINTS for summary in plan.series),
         left_out=plan.left_out,
     )

@@ -15,8 +15,8 @@ from html import escape
 from itertools import pairwise
 
 from guildlite.series import Point, downsample
-from guildlite.web.ansi import visible
-from guildlite.web.numbers import MINUS, format_number, scale_of
+from guildlite.web.ansi import shown
+from guildlite.web.numbers import MINUS, format_value, scale_of
 
 #: Colours times dash patterns (solid, dashes, dots) before two lines look the same.
 HUES, DASHES = 6, 3
@@ -107,10 +107,10 @@ def tick_labels(ticks: Sequence[float], unit: str = "") -> list[str]:
     factor, suffix = scale_of(max(map(abs, ticks)), unit)
     share = gap / factor
     if not share or not math.isfinite(share):
-        return [format_number(tick) for tick in ticks]
+        return [format_value(tick) for tick in ticks]
     decimals = max(0, -math.floor(math.log10(share) + 1e-6))
     if decimals > 12:
-        return [format_number(tick) for tick in ticks]
+        return [format_value(tick) for tick in ticks]
     texts = [f"{tick / factor:.{decimals}f}" for tick in ticks]
     if all("." in text for text in texts):
         while all(text.endswith("0") for text in texts):
@@ -241,7 +241,7 @@ def describe(title: str, lines: Sequence[Line], *, unit: str = "", in_seconds: b
         return f"{title}: no points"
     axis = "seconds" if in_seconds else "steps"
     lasts = ", ".join(
-        f"{line.name} last {format_number(line.points[-1].value, unit)}"
+        f"{line.name} last {format_value(line.points[-1].value, unit)}"
         for line in lines[:SLOTS]
         if line.points
     )
@@ -324,7 +324,7 @@ def _stroke(line: Line, parts: list[list[Point]], x: Scale, y: Scale) -> str:
     return dots + (
         f'<path class="line {classes}" d="{path_data(parts, x, y)}"/>'
         f'<circle class="last {classes}" cx="{x(last.step):.1f}" cy="{y(last.value):.1f}" r="3">'
-        f"<title>{_text(line.name)} {format_number(last.value)} at {last.step:,}</title></circle>"
+        f"<title>{_text(line.name)} {format_value(last.value)} at {last.step:,}</title></circle>"
     )
 
 
@@ -338,7 +338,7 @@ def _non_finite(line: Line, x: Scale) -> str:
     marks = []
     for (at, above), point in found.items():
         start, direction = (_TOP, 7) if above else (HEIGHT - _BOTTOM, -7)
-        words = f"{line.name} {format_number(point.value)} at {point.step:,}"
+        words = f"{line.name} {format_value(point.value)} at {point.step:,}"
         marks.append(
             f'<path class="bad {slot_class(line.slot)}" d="M{at} {start}l-4 {direction}h8z">'
             f"<title>{_text(words)}</title></path>"
@@ -347,4 +347,4 @@ def _non_finite(line: Line, x: Scale) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(visible(text))
+    return escape(shown(text))

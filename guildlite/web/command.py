@@ -6,20 +6,32 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from guildlite.errors import UsageError
 from guildlite.platform import ProcessIdentity
 from guildlite.web.state import Running, find_running, forget_running, write_running
 
 if TYPE_CHECKING:
-    from guildlite.http import Tokens
     from guildlite.web.workspace import Settle
 
 #: Environment variable with the secret scripts use; without it each start makes its own.
 TOKEN_VARIABLE = "GL_TOKEN"
-MIN_TOKEN = 16
+
+
+class RunSource(Protocol):
+    """Brings runs into `directory`/runs while it is entered; `name` is for people."""
+
+    @property
+    def directory(self) -> Path: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: object) -> None: ...
 
 
 def serve_viewer(
@@ -29,6 +41,7 @@ def serve_viewer(
     port: int = 6333,
     read_only: bool = False,
     open_browser: bool = True,
+    source: RunSource | None = None,
     out: Callable[[str], None],
 ) -> int:
     """Show the runs of the project around `project_dir` until a signal; return the exit status.
@@ -40,6 +53,7 @@ def serve_viewer(
     port: 0 takes any free one.
     read_only: nothing is changed, not even a run finished that ended unseen.
     open_browser: done only where there is a screen.
+    source: where the runs come from, instead of a project; entered while the viewer runs.
     out: gets each line for people.
 
     The printed address holds a code that works once and becomes a cookie. A script sends
@@ -49,25 +63,33 @@ def serve_viewer(
     Returns 0 after SIGTERM, 130 after Ctrl-C. Raises GuildliteError with a message for people for a
     bad project file, address or port.
     """
-    from guildlite.project import find_project
+    project = None
+    directory = Path(os.path.abspath(project_dir))
+    if source is not None:
+        directory, name = source.directory, source.name
+    else:
+        from guildlite.project import find_project
 
-    project = find_project(project_dir)
-    directory = project.dir if project else Path(os.path.abspath(project_dir))
+        project = find_project(project_dir)
+        directory = project.dir if project else directory
+        name = project.name if project else directory.name
     running = find_running(directory)
     code = running.request_code() if running else None
     if running is not None and code is not None:
-        out(f"{directory} is being viewed at {running.url}/?token={code}")
+        out(f"{name if source else directory} is being viewed at {running.url}/?token={code}")
         if open_browser:
             _open_browser(f"{running.url}/?token={running.request_code() or ''}")
         return 0
 
-    from guildlite.http import HttpServer, base_url, exit_status, listen
+    from guildlite.http import HttpServer, Tokens, base_url, exit_status, listen
     from guildlite.web.app import create_app
 
     with listen(host, port) as sock:
-        tokens = _tokens()
+        tokens = Tokens(os.environ.get(TOKEN_VARIABLE))
         settle = None if read_only else _settle()
-        app = create_app(directory, project, bind_host=host, tokens=tokens, settle=settle)
+        app = create_app(
+            directory, project, name=name, bind_host=host, tokens=tokens, settle=settle
+        )
         server = HttpServer(app, sock, grace_s=2)
         url = base_url(host, server.port)
 
@@ -75,29 +97,17 @@ def serve_viewer(
             process = ProcessIdentity.of(os.getpid())
             reach = _reachable(host)
             write_running(Running(str(directory), url, reach, server.port, tokens.secret, process))
-            name = project.name if project else directory.name
             out(f"viewing {name} at {url}/?token={tokens.issue_code()}")
             out("Ctrl-C stops")
             if open_browser:
                 _open_browser(f"{url}/?token={tokens.issue_code()}")
 
         try:
-            ended_by = server.run(announce)
+            with source or nullcontext():
+                ended_by = server.run(announce)
         finally:
             forget_running(directory)
     return exit_status(ended_by)
-
-
-def _tokens() -> Tokens:
-    from guildlite.http import Tokens
-
-    given = os.environ.get(TOKEN_VARIABLE)
-    if given is not None and (len(given) < MIN_TOKEN or not given.isascii()):
-        raise UsageError(
-            f"`{TOKEN_VARIABLE}` is too short to keep others out",
-            hint=f"give {MIN_TOKEN} or more letters and digits, or unset it",
-        )
-    return Tokens(given)
 
 
 def _settle() -> Settle:

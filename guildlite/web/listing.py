@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.runs.compare import differing_flags
+from guildlite.runs.find import mentions
 from guildlite.series import Point, is_system_key
-from guildlite.web.workspace import Workspace, is_live, matches, natural
+from guildlite.web.workspace import Workspace, is_live, natural
 
 PER_PAGE = 100
 #: Columns of flags and metrics before the table is too wide to be read.
@@ -85,7 +86,8 @@ class Listing:
         """Return one page of the table. Unknown columns sort like the default, by start."""
         everything = self.workspace.runs()
         self.workspace.settle(everything)
-        runs = [run for run in everything if matches(run, query)]
+        words = query.split()
+        runs = [run for run in everything if mentions(run, words)]
         flags = self._flags(runs)
         metrics = self._metrics(runs)
         sort = sort if self._sortable(sort, flags, metrics) else "-started"

@@ -6,6 +6,7 @@ load it again every few seconds (`live=0` pauses that), and stops when the run h
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,13 +18,17 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from guildlite import wording
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
 from guildlite.web import ansi, cards, charts, files, numbers, rundata
+from guildlite.web.comparison import MOST_RUNS, read_comparison
 from guildlite.web.listing import Listing, RunRow
+from guildlite.web.scripts import Scripts
 from guildlite.web.workspace import Workspace, is_live
 
 SECTIONS = (
@@ -34,6 +39,11 @@ SECTIONS = (
     ("files", "Files"),
     ("source", "Source"),
 )
+#: Seconds between two looks of a page's script at a page of text.
+FOLLOW_S = 1
+#: The same for a table in which nothing is running, while looking costs next to nothing.
+QUIET_FOLLOW_S = 3
+FEW_RUNS = 500
 #: Runs in the list that leads from one run's page to another's.
 _MOST_PICKED = 12
 #: Characters of one line of output; the log file has all of it.
@@ -63,7 +73,9 @@ class Pages:
             "/": self.home,
             "/runs": self.runs,
             "/runs/latest": self.latest,
+            "/runs/latest/files/{path:path}": self.latest,
             "/runs/latest/{section}": self.latest,
+            "/compare": self.compare,
             "/runs/{run_id}": self.overview,
             "/runs/{run_id}/scalars": self.scalars,
             "/runs/{run_id}/system": self.system,
@@ -81,9 +93,12 @@ class Pages:
         return RedirectResponse("/runs", status_code=303)
 
     def latest(self, request: Request) -> Response:
-        newest = run_url(self.workspace.latest().id)
-        section = request.path_params.get("section")
-        return RedirectResponse(f"{newest}/{quote(section)}" if section else newest, 303)
+        section = request.path_params.get("section", "")
+        if section not in (name for name, _ in SECTIONS):
+            raise HTTPException(404)
+        rest = quote(request.scope["path"].removeprefix("/runs/latest"))
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(run_url(self.workspace.latest().id) + rest + query, 303)
 
     def runs(self, request: Request) -> Response:
         query = request.query_params
@@ -92,8 +107,28 @@ class Pages:
             query.get("sort", ""),
             _number(query.get("page")) or 1,
         )
-        # Someone who filters may be typing: their page stays as it is.
-        return self._render(request, "runs.html", live=table.live and not table.query, table=table)
+        # Someone who filters may be typing: without a script their page stays as it is.
+        live = table.live and not table.query
+        few = QUIET_FOLLOW_S if table.total <= FEW_RUNS else None
+        follow_s = FOLLOW_S if table.live else few
+        return self._render(request, "runs.html", live=live, follow_s=follow_s, table=table)
+
+    def compare(self, request: Request) -> Response:
+        query = request.query_params
+        # A form of check boxes sends `run` several times, a short link has commas.
+        ids = [each for word in query.getlist("run") for each in word.split(",") if each]
+        if not ids:
+            return self._render(request, "compare.html", comparison=None)
+        found = read_comparison(
+            self.workspace,
+            self.listing,
+            ids,
+            tags=query.get("tags", "").strip(),
+            page=_number(query.get("page")) or 1,
+        )
+        return self._render(
+            request, "compare.html", live=found.live and not found.cards.tags, comparison=found
+        )
 
     # One run
 
@@ -113,6 +148,7 @@ class Pages:
         try:
             with here.run.read() as reader:
                 page = cards.read_cards(
+                    here.run.id,
                     reader,
                     self.workspace.view.charts,
                     system=section == "system",
@@ -199,6 +235,7 @@ class Pages:
             template,
             status=status,
             live=here.row.live and not filtered,
+            follow_s=FOLLOW_S if here.row.live else None,
             here=here,
             row=here.row,
             section=section,
@@ -214,8 +251,12 @@ class Pages:
         *,
         status: int = 200,
         live: bool = False,
+        follow_s: int | None = None,
         **values: object,
     ) -> Response:
+        """Render a page. `live` says that a browser is to load it again, `follow_s` how often a
+        script is to look for what is new, which disturbs nobody.
+        """
         paused = request.query_params.get("live") == "0"
 
         def url(**changes: object) -> str:
@@ -231,6 +272,7 @@ class Pages:
             live=live,
             paused=paused,
             refresh_s=self.workspace.interval_s if live and not paused else None,
+            follow_s=None if paused else follow_s,
             url=url,
             **values,
         )
@@ -248,6 +290,17 @@ def file_url(run_id: str, path: str) -> str:
     return f"{run_url(run_id)}/files/{quote(os.fsencode(path))}"
 
 
+def series_url(source: cards.Source) -> str:
+    """Return the address of every point of a series, as JSON."""
+    query = urlencode({"run": source.run, "tag": source.tag, "px": 20_000})
+    return f"/api/v1/series?{query}"
+
+
+def _lines_json(sources: list[cards.Source]) -> str:
+    """Return a card's lines for its script; not Markup, so the template escapes it."""
+    return json.dumps([source._asdict() for source in sources])
+
+
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) < 10 else None
 
@@ -261,18 +314,22 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=numbers.format_number,
-        count=numbers.format_count,
-        bytes=numbers.format_bytes,
-        duration=numbers.format_duration,
-        moment=numbers.format_moment,
+        number=numbers.format_value,
         clock=numbers.format_clock,
-        iso=numbers.iso_moment,
+        count=wording.format_count,
+        bytes=wording.format_size,
+        duration=wording.format_duration,
+        moment=wording.format_moment,
+        iso=wording.iso_utc,
         listed=rundata.listed,
         ansi=_line,
         message=_message,
+        lines_json=_lines_json,
     )
     environment.globals.update(
+        scripts=Scripts(),
+        series_url=series_url,
+        most_compared=MOST_RUNS,
         run_url=run_url,
         file_url=file_url,
         lines_per_page=rundata.LINES_PER_PAGE,
@@ -290,7 +347,7 @@ def _environment() -> Environment:
 def _finalize(value: object) -> object:
     """Make controls and invisible characters of every text visible, in one place for all pages."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return ansi.visible(value)
+        return ansi.shown(value)
     return "" if value is None else value
 
 
@@ -304,7 +361,7 @@ def _line(text: str) -> Markup:
 
 def _message(text: str) -> Markup:
     """Return a message for people as HTML: names between backticks as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(ansi.visible(text))))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(ansi.shown(text))))
 
 
 def _markup(function: Callable[..., str]) -> Callable[..., Markup]:

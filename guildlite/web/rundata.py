@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 from collections import deque
@@ -14,11 +13,13 @@ from guildlite.errors import RunUnreadable
 from guildlite.http import RequestError
 from guildlite.platform import signal_name
 from guildlite.runs import LaterOperation, Run, RunReader, StoredLine
+from guildlite.runs.logs import read_notices
+from guildlite.runs.reader import chart_rows
 from guildlite.series import STDERR, STDOUT, Point, Summary, is_system_key
 from guildlite.web.ansi import strip_ansi
-from guildlite.web.cards import ROWS_PER_PAGE, rows_read
+from guildlite.web.cards import ROWS_PER_PAGE
 from guildlite.web.files import Entry, Folder, list_folder, read_text
-from guildlite.web.numbers import format_number
+from guildlite.web.numbers import format_value
 from guildlite.web.workspace import Workspace
 
 #: Lines on one page of output, and at the end of the overview.
@@ -146,7 +147,7 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
     signal = run.exit_signal
     return Overview(
         directory=str(run.path),
-        ending=ending_of(run),
+        ending=run.ending,
         exit_code=run.exit_code,
         exit_signal=signal_name(signal) if signal else None,
         note=run.note,
@@ -157,21 +158,10 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
         series=series,
         series_count=count,
         operations=[_operation_row(operation) for operation in run.later_operations()],
-        notices=_notices(run),
+        notices=read_notices(run.paths, _MOST_NOTICES),
         lines=lines,
         trouble=trouble,
     )
-
-
-def ending_of(run: Run | LaterOperation) -> str:
-    """Return in words how an operation ended, "" while it runs or when nobody knows."""
-    if run.exit_signal:
-        return f"ended by {signal_name(run.exit_signal)}"
-    code = run.exit_code
-    if code is None:
-        return ""
-    why = (run.exit_fact() or {}).get("error")
-    return f"exit status {code}" + (f": {why}" if isinstance(why, str) else "")
 
 
 def grouped(attributes: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -211,7 +201,7 @@ def _series_rows(reader: RunReader, series: Sequence[Summary]) -> list[SeriesRow
     rows = []
     left = ROWS_PER_PAGE
     for summary in series:
-        left -= rows_read(summary)
+        left -= chart_rows(summary)
         points = reader.chart(summary.key, _SPARK_POINTS) if left >= 0 else []
         rows.append(SeriesRow(summary, points))
     return rows
@@ -249,9 +239,9 @@ def _metric_tile(workspace: Workspace, reader: RunReader, summary: Summary) -> T
     )
     detail = f"step {summary.last_step:,}" if summary.last_step is not None else ""
     if goal and best is not None and step is not None and summary.count > 1:
-        detail = f"best {format_number(best, pattern=pattern)} at step {step:,}"
+        detail = f"best {format_value(best, pattern=pattern)} at step {step:,}"
     points = reader.chart(summary.key, _SPARK_POINTS)
-    return Tile(summary.key, format_number(summary.last, pattern=pattern), detail, points)
+    return Tile(summary.key, format_value(summary.last, pattern=pattern), detail, points)
 
 
 def _operation_row(operation: LaterOperation) -> OperationRow:
@@ -260,23 +250,11 @@ def _operation_row(operation: LaterOperation) -> OperationRow:
         operation=operation.operation,
         status=operation.status.value,
         status_note=operation.status_note,
-        ending=ending_of(operation),
+        ending=operation.ending,
         started=operation.started_at or operation.created_at,
         duration=operation.duration_s,
         command=shlex.join(operation.command),
     )
-
-
-def _notices(run: Run) -> list[str]:
-    """Return the last lines of the run's errors.log."""
-    try:
-        with open(run.paths.errors, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - 64 * 1024))
-            lines = file.read(64 * 1024).decode("utf-8", "replace").splitlines()
-    except OSError:
-        return []
-    return [line for line in lines if line.strip()][-_MOST_NOTICES:]
 
 
 # Output

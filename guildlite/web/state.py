@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from guildlite.platform import ProcessIdentity, cache_dir
+from guildlite.cache import CacheFile
+from guildlite.platform import ProcessIdentity
 
 _TIMEOUT_S = 2.0
 _MOST_BYTES = 16 * 1024
@@ -55,20 +55,13 @@ class Running:
 
 def find_running(directory: Path) -> Running | None:
     """Return the viewer of `directory` whose process is alive, or None."""
-    try:
-        with open(_state_file(directory), "rb") as file:
-            facts = os.fstat(file.fileno())
-            data = json.loads(file.read(_MOST_BYTES))
-    except (OSError, ValueError):
-        return None
-    if hasattr(os, "getuid") and facts.st_uid != os.getuid():
-        return None
+    data = _state_file(directory).read()
     try:
         process = ProcessIdentity.from_json(data["process"])
-        if process is None or data["directory"] != str(directory) or not process.alive():
+        if process is None or not process.alive():
             return None
         return Running(
-            directory=str(data["directory"]),
+            directory=str(directory),
             url=str(data["url"]),
             connect_host=str(data["connect_host"]),
             port=int(data["port"]),
@@ -81,37 +74,22 @@ def find_running(directory: Path) -> Running | None:
 
 def write_running(running: Running) -> None:
     """Say that this viewer is running; quietly without a cache to write to."""
-    target = _state_file(Path(running.directory))
     body = {
-        "directory": running.directory,
         "url": running.url,
         "connect_host": running.connect_host,
         "port": running.port,
         "secret": running.secret,
         "process": running.process.to_json(),
     }
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made private before anything is in it.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(body, file)
-        os.replace(temporary, target)
-    except OSError:
-        return
+    _state_file(Path(running.directory)).write(body)
 
 
 def forget_running(directory: Path) -> None:
     """Remove the file, if it is ours."""
     running = find_running(directory)
     if running is not None and running.process.pid == os.getpid():
-        try:
-            _state_file(directory).unlink()
-        except OSError:
-            pass
+        _state_file(directory).remove()
 
 
-def _state_file(directory: Path) -> Path:
-    # The directory itself stands inside; two of one checksum merely forget each other.
-    return cache_dir() / "viewers" / f"{zlib.crc32(os.fsencode(directory)):08x}.json"
+def _state_file(directory: Path) -> CacheFile:
+    return CacheFile("viewers", str(directory))

@@ -9,12 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from guildlite import defaults
 from guildlite.errors import RunNotFound
 from guildlite.project import Metric, Project, View
 from guildlite.runs import Run, RunStore
-
-#: Where runs are without a project file.
-DEFAULT_RUNS = "runs"
 
 Settle = Callable[[Sequence[Run]], object]
 
@@ -26,22 +24,28 @@ class Workspace:
     """
 
     def __init__(
-        self, directory: Path, project: Project | None, *, settle: Settle | None = None
+        self,
+        directory: Path,
+        project: Project | None,
+        *,
+        name: str | None = None,
+        settle: Settle | None = None,
     ) -> None:
         self.directory = directory
         self.project = project
-        self.root = project.runs_root if project else directory / DEFAULT_RUNS
+        self._name = name
+        self.root = project.runs_root if project else directory / defaults.RUNS_DIR
         self.store = RunStore(self.root)
         self._settle = settle
 
     @property
     def name(self) -> str:
-        return self.project.name if self.project else self.directory.name or "runs"
+        return self._name or (self.project.name if self.project else self.directory.name) or "runs"
 
     @property
     def interval_s(self) -> int:
         """Seconds between looks at something that is running."""
-        return max(2, round(self.project.interval)) if self.project else 5
+        return max(2, round(self.project.interval)) if self.project else defaults.INTERVAL_S
 
     @property
     def view(self) -> View:
@@ -50,6 +54,11 @@ class Workspace:
     @property
     def metrics(self) -> dict[str, Metric]:
         return self.project.metrics if self.project else {}
+
+    def goal_of(self, key: str) -> str | None:
+        """Return `min` or `max` for a metric of the project that has a goal, else None."""
+        metric = self.metrics.get(key)
+        return metric.goal if metric else None
 
     def format_of(self, key: str) -> str | None:
         """Return the project's number format of a series."""
@@ -87,15 +96,6 @@ class Workspace:
 def is_live(run: Run) -> bool:
     """Say whether more may come from this run, from its own or a later operation."""
     return run.error is None and run.busy()
-
-
-def matches(run: Run, query: str) -> bool:
-    """Say whether name, label or model of a run has every word of `query`, in whatever case."""
-    words = query.casefold().split()
-    if not words:
-        return True
-    text = "\n".join((run.id, run.label, run.model)).casefold()
-    return all(word in text for word in words)
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

@@ -6,40 +6,67 @@ the first three of them doubled.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from support import models
 
-from guildlite.errors import GuildliteError
+from guildlite.errors import GuildliteError, MissingExtra, UsageError
 from guildlite.serve.find import ModelFile
-from guildlite.serve.model import DATATYPES, ModelInfo, ModelRefused, ModelRuntime, TensorSpec
+from guildlite.serve.kinds import KINDS, kind_of
+from guildlite.serve.model import DATATYPES, ModelRefused, ModelRuntime, TensorSpec
 from guildlite.serve.runtimes import load_model
+from guildlite.serve.runtimes.predictor import PredictorRuntime
+
+
+@pytest.fixture(scope="class")
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for package in request.cls.packages:
+        pytest.importorskip(package, exc_type=ImportError)
+    path: Path = request.cls.save(tmp_path_factory.mktemp(request.cls.kind))
+    return path
+
+
+@pytest.fixture(scope="class")
+def runtime(request: pytest.FixtureRequest, saved: Path) -> Iterator[ModelRuntime]:
+    runtime: ModelRuntime = request.cls.open(saved)
+    yield runtime
+    runtime.close()
 
 
 class RuntimeContract:
-    """Subclasses define `runtime`, and `broken`: a path whose content is no model."""
+    """Subclasses define `kind`, `packages`, `save`, and `broken_name` with what is no model."""
 
     kind: str
+    #: What has to be installed, or the class is skipped.
+    packages: tuple[str, ...] = ()
+    #: The name of a file of this kind, and contents of such a file that are no model.
+    broken_name: str
+    broken_contents: tuple[bytes, ...] = (b"", b"not a model", bytes(range(256)) * 10)
 
-    @pytest.fixture
-    def runtime(self, tmp_path: Path) -> Iterator[ModelRuntime]:
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        """Write the doubler into `folder`, and return its path."""
         raise NotImplementedError
 
-    @pytest.fixture
-    def broken(self, tmp_path: Path) -> Path:
-        raise NotImplementedError
+    @classmethod
+    def open(cls, saved: Path) -> ModelRuntime:
+        return load(saved, cls.kind)
+
+    def test_its_files_are_known_by_their_content(self, saved: Path) -> None:
+        assert kind_of(saved) == self.kind
 
     def test_it_knows_its_signature(self, runtime: ModelRuntime) -> None:
-        assert runtime.info == ModelInfo(
-            "doubler",
-            (TensorSpec("image", "FP32", (-1, 4)),),
-            (TensorSpec("prediction", "FP32", (-1, 3)),),
-        )
+        info = runtime.info
+        assert (info.name, info.free) == ("doubler", False)
+        assert info.inputs == (TensorSpec("image", "FP32", (-1, 4)),)
+        assert info.outputs == (TensorSpec("prediction", "FP32", (-1, 3)),)
+        assert info.platform
         assert runtime.info.inputs[0].datatype in DATATYPES
 
     @pytest.mark.parametrize("rows", [1, 2, 65])
@@ -77,9 +104,22 @@ class RuntimeContract:
         assert "\n" not in caught.value.message
         assert len(caught.value.message) < 400
 
-    def test_what_is_no_model_is_said_in_a_sentence(self, broken: Path) -> None:
-        with pytest.raises(GuildliteError, match=f"`{broken.name}`"):
-            load(broken, self.kind)
+    def test_what_is_no_model_is_said_in_a_sentence(self, saved: Path, tmp_path: Path) -> None:
+        for content in self.broken_contents:
+            broken = tmp_path / self.broken_name
+            broken.write_bytes(content)
+            with pytest.raises(GuildliteError, match=re.escape(f"`{broken.name}`")) as caught:
+                load(broken, self.kind)
+            assert "\n" not in caught.value.message
+
+    def test_a_missing_package_is_named_with_the_line_that_installs_it(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, KINDS[self.kind].packages[0], None)
+        with pytest.raises(MissingExtra) as caught:
+            load(saved, self.kind)
+        assert KINDS[self.kind].words in caught.value.message
+        assert caught.value.hint == f'pip install "guildlite[{KINDS[self.kind].extra}]"'
 
 
 def load(path: Path, kind: str) -> ModelRuntime:
@@ -88,25 +128,121 @@ def load(path: Path, kind: str) -> ModelRuntime:
 
 class TestOnnx(RuntimeContract):
     kind = "onnx"
+    broken_name = "broken.onnx"
+    broken_contents = (b"", b"not a model", b"\x08\x08", bytes(range(256)) * 10)
 
-    @pytest.fixture
-    def runtime(self, tmp_path: Path) -> Iterator[ModelRuntime]:
-        graph = helper.make_graph(
-            [helper.make_node("MatMul", ["image", "weights"], ["prediction"])],
-            "doubler",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 4])],
-            [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["n", 3])],
-            [numpy_helper.from_array(2 * np.eye(4, 3, dtype=np.float32), "weights")],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        path = tmp_path / "doubler.onnx"
-        onnx.save(model, str(path))
-        runtime = load(path, self.kind)
-        yield runtime
-        runtime.close()
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_doubler(folder / "doubler.onnx")
 
-    @pytest.fixture(params=[b"", b"not a model", b"\x08\x08", bytes(range(256)) * 10])
-    def broken(self, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-        path = tmp_path / "broken.onnx"
-        path.write_bytes(request.param)
-        return path
+
+class TestExported(RuntimeContract):
+    kind = "pt2"
+    packages = ("torch",)
+    broken_name = "broken.pt2"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_pt2(folder / "doubler.pt2")
+
+
+class TestTorchScript(RuntimeContract):
+    kind = "torchscript"
+    packages = ("torch",)
+    broken_name = "broken.pt"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_torchscript(folder / "doubler.pt")
+
+
+class TestKeras(RuntimeContract):
+    kind = "keras"
+    packages = ("keras", "tensorflow")
+    broken_name = "broken.keras"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_keras(folder / "doubler.keras")
+
+
+class TestKerasHdf5(RuntimeContract):
+    kind = "keras"
+    packages = ("keras", "tensorflow", "h5py")
+    broken_name = "broken.h5"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_keras(folder / "doubler.h5")
+
+
+class TestSavedModel(RuntimeContract):
+    kind = "savedmodel"
+    packages = ("tensorflow",)
+    broken_name = "saved_model.pb"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_savedmodel(folder / "doubler")
+
+
+class TestTf1Export(RuntimeContract):
+    kind = "tf1-export"
+    packages = ("tensorflow",)
+    broken_name = "export.meta"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_tf1_export(folder / "model")
+
+
+class TestSklearn(RuntimeContract):
+    kind = "pickle"
+    packages = ("sklearn", "joblib")
+    broken_name = "broken.joblib"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        return models.save_joblib(folder / "doubler.joblib")
+
+
+class PredictorContract(RuntimeContract):
+    """Weights with the code that loads them."""
+
+    suffix: str
+    broken_name = "unused"
+
+    @classmethod
+    def save(cls, folder: Path) -> Path:
+        module = f"predictor_{cls.suffix[1:]}"
+        (folder / f"{module}.py").write_text(models.PREDICTORS[cls.suffix])
+        return models.save_weights(folder / f"weights{cls.suffix}")
+
+    @classmethod
+    def open(cls, saved: Path) -> ModelRuntime:
+        word = f"predictor_{cls.suffix[1:]}:Predictor"
+        return PredictorRuntime(word, folder=saved.parent, run_dir=saved.parent, name="doubler")
+
+    def test_what_is_no_model_is_said_in_a_sentence(self, saved: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="there is no module `none`"):
+            PredictorRuntime("none:x", folder=tmp_path, run_dir=tmp_path, name="doubler")
+
+    def test_a_missing_package_is_named_with_the_line_that_installs_it(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Weights alone are not served, and the message says what is missing."""
+        with pytest.raises(GuildliteError) as caught:
+            load(saved, self.kind)
+        assert "--predictor MODULE:NAME" in (caught.value.hint or "")
+
+
+class TestSafetensors(PredictorContract):
+    kind = "safetensors"
+    suffix = ".safetensors"
+    packages = ("safetensors",)
+
+
+class TestStateDict(PredictorContract):
+    kind = "state-dict"
+    suffix = ".pt"
+    packages = ("torch",)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
@@ -33,6 +33,11 @@ def header(size: int) -> bytes:
 
 def version(wall_time: float = 1.0) -> bytes:
     return Event(wall_time=wall_time, file_version="brain.Event:2").SerializeToString()
+
+
+def start(step: int) -> bytes:
+    """Return the mark TensorFlow 1 writes where a session begins at `step`."""
+    return Event(step=step, session_log=SessionLog(status=SessionLog.START)).SerializeToString()
 
 
 def summary(step: int, wall_time: float, *values: Any) -> bytes:

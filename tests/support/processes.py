@@ -117,7 +117,8 @@ def wait_ended(run: Run, timeout_s: float = 30) -> Run:
 def assert_sealed(run: Run) -> None:
     """Check that run.db is one plain, sound file and that nobody claims to keep it current."""
     left = {path.name for path in run.paths.root.iterdir()}
-    assert not left & {"run.db-wal", "run.db-shm", "run.db-journal", "heartbeat"}
+    open_ = left & {"run.db-wal", "run.db-shm", "run.db-journal", "heartbeat"}
+    assert not open_, open_
     # Immutable: not even a missing side file would be made or asked for.
     with contextlib.closing(sqlite3.connect(f"file:{run.paths.db}?immutable=1", uri=True)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -35,10 +35,12 @@ _SERVE = """
 import json, sys
 from pathlib import Path
 from guildlite.errors import GuildliteError
-from guildlite.serve import serve_run
+from guildlite.serve import Source, serve_run
 options = json.loads(sys.argv[2])
+source = Source(Path(sys.argv[1]), **{key: options.pop(key) for key in list(options)
+                                      if key in ("name", "file", "predictor", "trust", "uid")})
 try:
-    sys.exit(serve_run(Path(sys.argv[1]), out=lambda line: print(line, file=sys.stderr, flush=True),
+    sys.exit(serve_run(source, out=lambda line: print(line, file=sys.stderr, flush=True),
                        **options))
 except GuildliteError as error:
     sys.exit(f"error: {error.message}\\nhint: {error.hint}")

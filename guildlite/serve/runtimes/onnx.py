@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guildlite.errors import GuildliteError, MissingExtra
-from guildlite.serve.find import printable
-from guildlite.serve.model import ModelInfo, ModelRefused, TensorSpec
+from guildlite.serve.model import ModelInfo, ModelRefused, TensorSpec, printable, reason
+from guildlite.serve.signature import Signature, merge_signature
 
 if TYPE_CHECKING:
     from guildlite.serve.model import Array, Arrays
@@ -35,14 +35,14 @@ _DATATYPES = {
     "double": "FP64",
     "string": "BYTES",
 }
-#: Of the model's own words on a refused input; they may quote values of it, so not many.
-_MAX_REASON = 300
 
 
 class OnnxRuntime:
     """A `ModelRuntime` over one onnxruntime session on the CPU."""
 
-    def __init__(self, path: Path, *, run_dir: Path, name: str) -> None:
+    def __init__(
+        self, path: Path, *, run_dir: Path, name: str, signature: Signature | None = None
+    ) -> None:
         try:
             import numpy  # noqa: F401
             import onnxruntime
@@ -63,20 +63,29 @@ class OnnxRuntime:
             raise GuildliteError(
                 f"`{printable(path.name)}` could not be loaded: {_reason(error)}"
             ) from error
-        self.info = ModelInfo(
+        own = ModelInfo(
             name,
             tuple(_spec(tensor) for tensor in self._session.get_inputs()),
             tuple(_spec(tensor) for tensor in self._session.get_outputs()),
+            platform="onnxruntime_onnx",
         )
-        self._names = [spec.name for spec in self.info.outputs]
+        self.info = merge_signature(own, signature or Signature(), file=path.name)
+        self._names = [spec.name for spec in own.outputs]
+        self._served = [spec.name for spec in self.info.outputs]
+        # Only a signature file can call the inputs by other names.
+        self._renamed = [
+            (ours.name, theirs.name)
+            for ours, theirs in zip(own.inputs, self.info.inputs, strict=True)
+        ]
         self._refusals = _refusals()
 
     def predict(self, inputs: Arrays) -> dict[str, Array]:
         try:
-            outputs = self._session.run(self._names, dict(inputs))
+            feed = {own: inputs[served] for own, served in self._renamed}
+            outputs = self._session.run(self._names, feed)
         except self._refusals as error:
             raise ModelRefused(f"the model refused the input: {_reason(error)}") from error
-        return dict(zip(self._names, outputs, strict=True))
+        return dict(zip(self._served, outputs, strict=True))
 
     def close(self) -> None:
         self._session = None
@@ -103,10 +112,8 @@ def _spec(tensor: Any) -> TensorSpec:
 
 def _reason(error: Exception) -> str:
     """Return the first line of onnxruntime's message without its bracketed head."""
-    text = str(error).strip().partition("\n")[0]
-    if text.startswith("["):
-        text = text.rpartition(" : ")[2] or text
-    return printable(text)[:_MAX_REASON].rstrip(". ")
+    text = reason(error)
+    return (text.rpartition(" : ")[2] or text) if text.startswith("[") else text
 
 
 # External data

@@ -12,11 +12,40 @@ from pathlib import Path
 
 from guildlite.runs.db import RunDb
 from guildlite.runs.migrations import VERSION
-from guildlite.series import STDERR, STDOUT, Cursor, OutputLine, Point, Reading
+from guildlite.series import (
+    STDERR,
+    STDOUT,
+    Cursor,
+    EmbeddingSeen,
+    Experiment,
+    FileSeen,
+    Item,
+    Items,
+    OutputLine,
+    Point,
+    Reading,
+    SeriesMetadata,
+    Session,
+)
 
 HERE = Path(__file__).parent
 LOSS = [2.5, math.nan, 1.25, math.inf, -0.5]
 STEPS = [0, 1, 2, 1, 2]
+#: Schema 2: by reference, so the file they lie in need not be there.
+IMAGES = Items(
+    "train/sample",
+    "image",
+    "images",
+    [Item(1, 1001, 40, 500, 7, 0), Item(2, None, 560, 501, 8, 1)],
+    SeriesMetadata("Sample", "one *digit*", b"\x08\x01"),
+)
+SESSION = Session("a", "g", "success", 1000, 2000, {"lr": ("0.1", "float"), "on": ("True", "bool")})
+EXPERIMENT = Experiment(
+    "", "sweep", "of lr", {"lr": {"min": 0.0, "max": 1.0}, "on": None}, [["", "loss"]]
+)
+EMBEDDING = EmbeddingSeen(
+    "words:0", "words:0", FileSeen("words.tsv", 9, 1000), None, None, None, (3, 2), (), 1000
+)
 
 
 def main() -> None:
@@ -35,9 +64,15 @@ def main() -> None:
                 Reading(
                     Cursor("train/events.1", "tfevents", "d1", 99, {"next": 3}),
                     {"train/loss": points},
+                    media=[IMAGES],
+                    sessions=[SESSION],
+                    experiments=[EXPERIMENT],
                 ),
                 Reading(
                     Cursor("log.csv", "csv", "d2", 5, error="row 9 is damaged"), {"long": long}
+                ),
+                Reading(
+                    Cursor("projector_config.pbtxt", "projector", "", 30), embeddings=[EMBEDDING]
                 ),
                 Reading(
                     lines=[
@@ -64,6 +99,20 @@ def main() -> None:
             "last_step": 2,
         },
         "output": [[7, STDOUT, "grün", ""], [None, STDERR, "x", "2-evaluate"]],
+        "media": [
+            ["train/sample", "image", 0, 1, 1001, 0, "train/events.1", [40, 500, 7, 0]],
+            ["train/sample", "image", 1, 2, None, 0, "train/events.1", [560, 501, 8, 1]],
+        ],
+        "series": ["train/sample", "image", 2, 1, 2, 1001, 1001, 1]
+        + ["images", "Sample", "one *digit*"],
+        "sessions": [["a", "g", "success", 1000, 2000, {"lr": 0.1, "on": True}]],
+        "experiments": [
+            ["", "sweep", "of lr", {"lr": {"min": 0.0, "max": 1.0}, "on": None}, [["", "loss"]]]
+        ],
+        "embeddings": [
+            ["words:0", "words:0", "projector_config.pbtxt", ["words.tsv", 9, 1000]]
+            + [None, None, None, [3, 2], []]
+        ],
     }
     text = json.dumps(expected, indent=1, ensure_ascii=False)
     path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

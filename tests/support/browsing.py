@@ -1,0 +1,63 @@
+"""A real Chromium for the tests in tests/browser; skipped, loudly, where there is none.
+
+With GUILDLITE_TEST_BROWSER=1, as continuous integration has it, a missing Chromium is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_OPTIONS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking",
+    "--no-first-run",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, _NAMES)), None)
+    if executable is None:
+        message = "NO BROWSER WAS TESTED: there is no Chromium on PATH"
+        if os.environ.get("GUILDLITE_TEST_BROWSER") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=executable, args=list(_OPTIONS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A new page that fails the test when a script fails or anything is loaded from elsewhere."""
+    from support.viewing import SECRET
+
+    context = browser.new_context(
+        viewport={"width": 1200, "height": 900},
+        extra_http_headers={"authorization": f"Bearer {SECRET}"},
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("pageerror", lambda error: troubles.append(f"script: {error}"))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("http://127.0.0.1:", "blob:", "data:"))
+            else troubles.append(f"loaded from elsewhere: {request.url}")
+        ),
+    )
+    yield page
+    context.close()
+    assert troubles == []
