@@ -17,10 +17,11 @@ from support.many_runs import flags_of, make_many, metrics_of
 from support.run_dirs import START, make_run
 
 import guildlite
+from guildlite.cache import cache_dir
 from guildlite.index import Index
 from guildlite.index.reading import Examined
 from guildlite.index.schema import FORMAT
-from guildlite.platform import FileLock, cache_dir
+from guildlite.platform import FileLock
 from guildlite.query import FoundRun, find_runs
 from guildlite.runs import Run, RunStore
 from guildlite.runs.db import RunDb

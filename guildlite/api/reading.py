@@ -28,7 +28,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NOT_A_TIME = -(2**63)
 _POINTS = (
     f"SELECT step, coalesce(time, {_NOT_A_TIME}), value FROM series"
-    " WHERE key_id = (SELECT id FROM series_key WHERE key = ?) ORDER BY seq"
+    " WHERE key_id = (SELECT id FROM series_key WHERE key = ? AND kind = 'scalar') ORDER BY seq"
 )
 
 
