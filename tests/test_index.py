@@ -64,6 +64,7 @@ def count_read(index: Index) -> int:
 def test_it_says_what_the_directories_say(store: RunStore, index: Index) -> None:
     make_many(store.root, 12)
     broken = store.create("broken", now=START)
+    broken.paths.lock.touch()  # so it is none that is just being made
     labelled = make_run(store, label="baseline", flags={"lr": "1e-3"}, started=START + 1)
     make_run(store, started=START + 2, code=None, signal=9)
     make_run(store, started=START + 3, ended=False, alive=True, series={"loss": [2.0, 0.5]})
