@@ -9,10 +9,12 @@ what this would write.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -24,11 +26,15 @@ if __name__ == "__main__":
 import click  # noqa: E402
 
 import guildlite  # noqa: E402
+from guildlite import api  # noqa: E402
 from guildlite.cli.commands import COMMANDS, FAMILIES  # noqa: E402
 from guildlite.cli.group import gl  # noqa: E402
 from guildlite.collect.facts import _ENVIRONMENT  # noqa: E402
 from guildlite.errors import GuildliteError  # noqa: E402
 from guildlite.projectkeys import iter_keys  # noqa: E402
+from guildlite.query.fields import ATTRIBUTES  # noqa: E402
+from guildlite.query.syntax import GRAMMAR  # noqa: E402
+from guildlite.query.views import VIEWS  # noqa: E402
 from guildlite.runs.schema import metadata  # noqa: E402
 
 _PART = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -169,6 +175,57 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
+# Filters and SQL ----------------------------------------------------------------------------------
+
+
+def _attributes() -> str:
+    rows = [(f"`{name}`", kind, meaning) for name, (kind, meaning) in ATTRIBUTES.items()]
+    return _table(("attribute", "type", "is"), rows)
+
+
+def _views() -> str:
+    parts = []
+    for name, (what, columns, _) in VIEWS.items():
+        rows = [(f"`{column}`", meaning) for column, (_, meaning) in columns.items()]
+        parts.append(f"## {name}\n\n{_sentence(what)}\n\n{_table(('column', 'is'), rows)}")
+    return "\n".join(parts)
+
+
+# Python -------------------------------------------------------------------------------------------
+
+
+def _python() -> str:
+    parts = []
+    for name in sorted(api.__all__, key=lambda name: (name[:1].isupper(), name)):
+        public = getattr(api, name)
+        if inspect.isfunction(public):
+            call = f"```\ngl.{name}({_parameters(public)})\n```\n"
+            parts.append(f"## gl.{name}\n\n{call}\n{inspect.getdoc(public)}\n")
+        elif public is not GuildliteError:
+            parts.append(
+                f"## {name}\n\n{inspect.getdoc(public)}\n\n{_members(public)}".strip() + "\n"
+            )
+    return "\n".join(parts)
+
+
+def _members(public: type) -> str:
+    rows = [
+        (f"`{name}{'' if isinstance(value, property) else f'({_parameters(value)})'}`",
+         inspect.getdoc(value) or "")
+        for name, value in vars(public).items()
+        if not name.startswith("_") and (isinstance(value, property) or inspect.isfunction(value))
+    ]  # fmt: skip
+    return _table(("has", "which is"), rows) if rows else ""
+
+
+def _parameters(function: Callable[..., object]) -> str:
+    """Return the parameters as the source has them, in one line and without `self`."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    text = ast.unparse(tree.args)
+    return text.removeprefix("self").removeprefix(", ")
+
+
 # Errors -------------------------------------------------------------------------------------------
 
 
@@ -212,6 +269,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "command-sections": _command_sections,
     "project-keys": _project_keys,
     "tables": _tables,
+    "filter-grammar": lambda: f"```\n{GRAMMAR}```\n",
+    "filter-attributes": _attributes,
+    "views": _views,
+    "python": _python,
     "errors": _errors,
     "environment": _environment,
 }

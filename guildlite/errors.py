@@ -56,6 +56,26 @@ class FlagError(UsageError):
     """A flag's name or value is not accepted."""
 
 
+class FilterError(UsageError):
+    """A filter, a column or a question in SQL cannot be understood.
+
+    `text` is what was given and `position` where the trouble begins, in characters from 0; the
+    message says it as a column from 1. `expected` names what could have stood there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        text: str,
+        position: int,
+        expected: tuple[str, ...] = (),
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(f"column {position + 1} of `{text}`: {message}", hint=hint)
+        self.text, self.position, self.expected = text, position, expected
+
+
 class RunNotFound(GuildliteError):
     """No run answers to that name."""
 

@@ -37,6 +37,7 @@ RUNS = FAST | {
         "platform",
         "project",
         "runs",
+        "runs.changes",
         "runs.compare",
         "runs.facts",
         "runs.find",
@@ -131,6 +132,12 @@ def test_runs_imports_only_what_listing_needs(tmp_path: Path) -> None:
     assert "yaml" in imported(tmp_path, "models")
     modules = imported(tmp_path, "runs")
     assert own(modules) <= RUNS
+    assert modules & HEAVY == set()
+
+
+def test_asking_an_index_needs_nothing_but_sqlite(tmp_path: Path) -> None:
+    make_run(RunStore(tmp_path / "runs"), series={"loss": [1.0]})
+    modules = imported(tmp_path, "query", "select * from runs")
     assert modules & HEAVY == set()
 
 

@@ -28,6 +28,7 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("runs", "Show a run: command, flags, metrics, files"),
         "logs": ("logs", "Print what a run's script printed"),
         "why": ("why", "Say why a run ended the way it did"),
+        "query": ("query", "Ask all runs in SQL"),
         "view": ("view", "Open the viewer in the browser"),
     },
     "Curate": {
@@ -37,6 +38,7 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
         "rm": ("curate", "Move runs to the trash"),
         "restore": ("curate", "Bring runs back from the trash"),
         "purge": ("curate", "Delete trashed runs for good"),
+        "index": ("index", "Check or rebuild the cache over all runs"),
     },
     "Exchange": {
         "export": ("export", "Write runs as event files, CSV or JSON lines"),

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guildlite.runs.changes import note_change
 from guildlite.runs.run import Run
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def seal(run: Run, db: RunDb, *, patience_s: float = 2.0) -> None:
     # next seals it.
     if not _in_wal_mode(run.paths.db) and not run.paths.wal.exists():
         run.paths.heartbeat.unlink(missing_ok=True)
+    note_change(run.path)
 
 
 def _in_wal_mode(path: Path) -> bool:

@@ -37,7 +37,7 @@ def write_fact(path: Path, fact: Mapping[str, object]) -> bool:
         _remove(temporary)
 
 
-def read_fact(path: Path) -> dict[str, object] | None:
+def read_fact(path: Path | str) -> dict[str, object] | None:
     """Return the fact in `path`, or None when it is not there or is no fact."""
     text = read_text(path)
     if text is None:
@@ -57,12 +57,14 @@ def write_text(path: Path, text: str) -> None:
     os.replace(_write_temporary(path, text.encode("utf-8", "replace")), path)
 
 
-def read_text(path: Path) -> str | None:
+def read_text(path: Path | str) -> str | None:
     """Return the text of a small file, or None when it cannot be read."""
     try:
         # Not a link or FIFO somebody left there: those could lead away or hang.
         with open_regular(path) as file:
-            return file.read(MAX_FACT_BYTES).decode("utf-8", "replace")
+            # Python makes room for as much as it is asked to read, 32 MB each time.
+            size = min(MAX_FACT_BYTES, os.fstat(file.fileno()).st_size + 1)
+            return (file.read(size) or b"").decode("utf-8", "replace")
     except (OSError, ValueError):
         return None
 

@@ -10,6 +10,8 @@ OWN_DIR = "gl.d"
 SOURCES_DIR = "sources"
 #: Folder of trashed runs under the runs root.
 TRASH_DIR = ".trash"
+#: File under the runs root that names runs changed after they ended.
+CHANGED_LIST = ".changed"
 
 
 class OperationPaths:

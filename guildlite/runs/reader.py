@@ -79,7 +79,7 @@ class RunReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connection = _open(path)
+        self._connection = open_run_db(path)
         self._root: FilesRoot | None = None
 
     def attrs(self) -> dict[str, str]:
@@ -111,6 +111,22 @@ class RunReader:
             key,
         )
         return [Point(step, at, nan if value is None else value) for step, at, value in rows]
+
+    def first_point(self, key: str, comparison: str, value: float) -> Point | None:
+        """Return the first point, in the order written, whose value compares so; NaN never does.
+
+        `comparison` is one of `<`, `<=`, `>` and `>=`.
+        """
+        if comparison not in ("<", "<=", ">", ">="):
+            raise ValueError(f"no comparison: {comparison}")
+        rows = self._rows(
+            "SELECT step, time, value FROM series"
+            " WHERE key_id = (SELECT id FROM series_key WHERE key = ?)"
+            f" AND value {comparison} ? ORDER BY seq LIMIT 1",
+            key,
+            value,
+        )
+        return next((Point(*row) for row in rows), None)
 
     def series_from(self, key: str, seq: int) -> list[Point]:
         """Return the points of a series from number `seq` on, in the order written."""
@@ -448,7 +464,8 @@ def _op_clause(op: str | None) -> tuple[str, tuple[str, ...]]:
     return (" AND op IS NULL", ()) if op == "" else (" AND op = ?", (op,))
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def open_run_db(path: Path) -> sqlite3.Connection:
+    """Return a read-only connection to a run.db; raises RunUnreadable."""
     try:
         size = os.stat(path).st_size
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from guildlite.errors import RunUnreadable
 from guildlite.platform import ProcessIdentity, signal_name
+from guildlite.runs.changes import note_change
 from guildlite.runs.facts import read_fact, read_text, write_text
 from guildlite.runs.paths import SOURCES_DIR, OperationPaths, RunPaths
 from guildlite.runs.reader import RunReader
@@ -198,6 +199,19 @@ class Run(OperationRecord):
         paths = RunPaths(path)
         super().__init__(paths, path, paths.heartbeat)
 
+    @classmethod
+    def with_facts(
+        cls,
+        path: Path,
+        manifest: dict[str, object],
+        started: dict[str, object] | None,
+        exited: dict[str, object] | None,
+    ) -> Run:
+        """Return a run whose facts somebody has just read."""
+        run = cls(path)
+        run._manifest, run._started, run._exit = manifest, started, exited
+        return run
+
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
@@ -242,14 +256,17 @@ class Run(OperationRecord):
     def set_label(self, text: str) -> None:
         """Replace the label, one line; an empty text removes it. Raises OSError."""
         write_text(self.paths.label, " ".join(text.split()))
+        note_change(self.path)
 
     def set_note(self, text: str) -> None:
         """Replace the note; an empty text removes it. Raises OSError."""
         write_text(self.paths.note, text.strip())
+        note_change(self.path)
 
     def set_mark(self, marked: bool) -> None:
         """Set or clear the star. Raises OSError."""
         write_text(self.paths.mark, "*" if marked else "")
+        note_change(self.path)
 
     def later_operations(self) -> list[LaterOperation]:
         """Return the later operations in the order they were started."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from guildlite.errors import GuildliteError, LaunchError, RunNotFound, UsageError, nearest
+from guildlite.runs.changes import note_change
 from guildlite.runs.paths import OWN_DIR, TRASH_DIR, RunPaths
 from guildlite.runs.run import Run
 
@@ -193,9 +194,17 @@ def _is_number(ref: str) -> bool:
 
 
 def _runs_in(root: Path) -> Iterable[Run]:
+    return [Run(root / name) for name in list_names(root) if is_run(root, name)]
+
+
+def list_names(root: Path | str) -> list[str]:
+    """Return the names in a directory of runs that may be runs; none where it is not there.
+
+    Raises GuildliteError when it cannot be read.
+    """
     try:
         with os.scandir(root) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+            return [entry.name for entry in entries if not entry.name.startswith(".")]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -203,14 +212,13 @@ def _runs_in(root: Path) -> Iterable[Run]:
             f"the runs in {root} cannot be listed: {error.strerror}",
             hint="check its permissions, or set `runs:` in project.yml",
         ) from error
-    return [Run(root / name) for name in names if _is_run(root, name)]
 
 
-def _is_run(root: Path, name: str) -> bool:
+def is_run(root: Path | str, name: str) -> bool:
     """Return whether a directory is a run; one that lost its `gl.d` is known by its name."""
-    if os.path.isdir(root / name / OWN_DIR):
+    if os.path.isdir(os.path.join(root, name, OWN_DIR)):
         return True
-    return _STAMP.match(name) is not None and os.path.isdir(root / name)
+    return _STAMP.match(name) is not None and os.path.isdir(os.path.join(root, name))
 
 
 def _newest_first(runs: Iterable[Run]) -> list[Run]:
@@ -278,4 +286,5 @@ def _move(path: Path, target: Path, rename: Callable[[Path, Path], object] = os.
         rename(path, destination)
     except OSError as error:
         raise GuildliteError(f"{path} cannot be moved: {error.strerror}") from error
+    note_change(path)
     return destination

@@ -1,0 +1,80 @@
+"""`gl query`: SQL over all runs, or over the run.db of one."""
+
+from __future__ import annotations
+
+import click
+
+from guildlite.cli.context import Context
+from guildlite.cli.output import Cell, Column, for_terminal, table, terminal_width
+from guildlite.cli.words import command
+from guildlite.errors import UsageError
+from guildlite.wording import format_number
+
+
+@command("query")
+@click.argument("sql", metavar="SQL")
+@click.option("--run", "ref", metavar="RUN", help="Ask the run.db of one run")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a head line")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0.001), default=30.0, show_default=True,
+    metavar="SECONDS", help="Give up after this long",
+)  # fmt: skip
+@click.pass_obj
+def query(
+    context: Context, sql: str, ref: str | None, as_json: bool, as_csv: bool, timeout: float
+) -> None:
+    """Ask all runs in SQL.
+
+    Nothing can be changed by it. The views are `runs`, `flags`, `metrics` and `attributes`. With
+    --run the tables are those of that run's run.db.
+
+    \b
+    Examples:
+      gl query "select model, count(*) from runs group by model"
+      gl query "select step, value from series limit 5" --run latest
+    """
+    if as_json and as_csv:
+        raise UsageError("`--json` and `--csv` exclude each other")
+    from guildlite.query.views import ask_all, ask_one, iter_csv
+
+    if ref is not None:
+        found = ask_one(context.get_run(ref).paths.db, sql, timeout)
+    else:
+        from guildlite.execute.catchup import settle
+        from guildlite.index import Index
+
+        with Index(context.store().root) as index:
+            index.refresh(settle)
+            found = ask_all(index, sql, timeout)
+    if as_json:
+        context.write_json(
+            [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.rows]
+        )
+    elif as_csv:
+        for line in iter_csv(found):
+            context.write(line)
+    else:
+        numeric = [
+            all(isinstance(row[place], (int, float, type(None))) for row in found.rows)
+            for place in range(len(found.columns))
+        ]
+        columns = [
+            Column(for_terminal(name), ">" if right else "<", least=8)
+            for name, right in zip(found.columns, numeric, strict=True)
+        ]
+        rows = [[Cell(_shown(value)) for value in row] for row in found.rows]
+        for line in table(columns, rows, terminal_width()):
+            context.write(line)
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return format_number(value)
+    return for_terminal(str(_plain(value)))
