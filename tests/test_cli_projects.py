@@ -190,6 +190,9 @@ def test_view_is_told_where_and_how(
     assert seen["where"] == project_file.parent
     assert (seen["port"], seen["host"], seen["open_browser"]) == (0, "127.0.0.1", False)
     assert seen["read_only"] is False
+    assert seen["models"].has_model(below) is False
+    assert call("view", "--no-browser", "--read-only").status == 130
+    assert calls[1]["models"] is None
 
 
 def test_serve_takes_the_latest_run_with_a_model(here: Path, calls: list[dict[str, Any]]) -> None:
@@ -222,6 +225,16 @@ def test_serve_takes_the_projects_predictor(here: Path, calls: list[dict[str, An
     assert [seen["where"].predictor for seen in calls] == ["expert:predict", None, "other:p"]
     assert calls[0]["where"].folder == here
     assert calls[2]["limits"].timeout_s == 2
+
+
+def test_serve_is_told_its_limits_and_its_name(here: Path, calls: list[dict[str, Any]]) -> None:
+    run = make_run(RunStore(here / "runs"))
+    assert call("serve", run.id, "--max-body", "64", "--name", "digits-2.1").status == 130
+    assert calls[0]["limits"].max_body_bytes == 64 * 2**20
+    assert calls[0]["where"].served_as == "digits-2.1"
+    for name in ("", "a/b", "..", "a b"):
+        assert call("serve", run.id, "--name", name).status == 2
+    assert len(calls) == 1
 
 
 def test_serve_lists_the_models_of_a_run(here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from guildlite.errors import GuildliteError, UsageError
 if TYPE_CHECKING:
     from guildlite.runs import Run
 
+_MODEL_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+
 
 @command("serve")
 @click.argument("run", required=False, metavar="[RUN]")
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--host", default="127.0.0.1", metavar="H", show_default=True, help="Address")
 @click.option("--file", metavar="PATH", help="The model's file in the run, where it has several")
 @click.option("--predictor", metavar="MODULE:NAME", help="Serve a function or class of your own")
+@click.option("--name", metavar="NAME", help="What clients call the model, else as the run")
 @click.option("--trust", is_flag=True, help="Load models that may run code of their own")
 @click.option("--list", "list_", is_flag=True, help="Print the models of the run, and end")
 @click.option("--json", "as_json", is_flag=True, help="With --list: as JSON")
@@ -54,6 +58,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Requests at a time; more get 503",
 )
+@click.option(
+    "--max-body",
+    type=click.IntRange(min=1),
+    default=16,
+    metavar="MIB",
+    show_default=True,
+    help="Size of a request; larger ones get 413",
+)
 @click.pass_obj
 def serve(
     context: Context,
@@ -63,6 +75,7 @@ def serve(
     host: str,
     file: str | None,
     predictor: str | None,
+    name: str | None,
     trust: bool,
     list_: bool,
     as_json: bool,
@@ -72,6 +85,7 @@ def serve(
     timeout: float,
     max_batch: int,
     max_inflight: int,
+    max_body: int,
 ) -> int:
     """Serve the model of a run over HTTP.
 
@@ -90,6 +104,10 @@ def serve(
         raise UsageError("`--file` and `--predictor` are two answers to one question")
     if as_json and not list_:
         raise UsageError("`--json` goes with `--list`")
+    if name is not None and not _MODEL_NAME.fullmatch(name):
+        raise UsageError(
+            "the name of a model is a part of addresses", hint="letters, digits and `-._` will do"
+        )
     from guildlite import serve as serving
 
     if run or predictor:
@@ -109,13 +127,19 @@ def serve(
         predictor=predictor,
         folder=project.dir if project and predictor else Path.cwd(),
         trust=trust,
+        served_as=name,
     )
     if check:
         return serving.check_run(source, out=context.write)
     if print_request:
         context.write(serving.print_request(source))
         return 0
-    limits = serving.Limits(timeout_s=timeout, max_batch=max_batch, max_inflight=max_inflight)
+    limits = serving.Limits(
+        timeout_s=timeout,
+        max_batch=max_batch,
+        max_inflight=max_inflight,
+        max_body_bytes=max_body * 1024 * 1024,
+    )
     return serving.serve_run(
         source, host=host, port=port, token=token, limits=limits, out=context.say
     )

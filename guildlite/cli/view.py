@@ -36,6 +36,12 @@ def view(
     """
     from guildlite.web import serve_viewer
 
+    models = None
+    if not read_only and not logdirs:
+        from guildlite.serve import behind_command, has_model
+        from guildlite.web.predict import ModelServers
+
+        models = ModelServers(has_model, behind_command())
     source = None
     if logdirs:
         from guildlite.cli.imports import log_directories
@@ -54,5 +60,6 @@ def view(
         read_only=read_only,
         open_browser=not no_browser,
         source=source,
+        models=models,
         out=context.say,
     )

@@ -8,6 +8,7 @@ kind of file it is, `trust` whether it may be loaded, `signature` what was writt
 `ModelRefused` is for predictors: raised, it answers 400 with its text.
 """
 
+from guildlite.serve.behind import command as behind_command
 from guildlite.serve.command import (
     Limits,
     Source,
@@ -16,14 +17,17 @@ from guildlite.serve.command import (
     print_request,
     serve_run,
 )
+from guildlite.serve.find import has_model
 from guildlite.serve.model import ModelRefused
 
 __all__ = [
     "Limits",
     "ModelRefused",
     "Source",
+    "behind_command",
     "check_run",
     "describe_models",
+    "has_model",
     "print_request",
     "serve_run",
 ]

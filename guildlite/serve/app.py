@@ -30,6 +30,7 @@ from guildlite.http import (
     install_error_handlers,
     install_static,
 )
+from guildlite.http.behind import BASE_HEADER
 from guildlite.http.errors import report
 from guildlite.serve.engine import Engine
 from guildlite.serve.instances import encode
@@ -67,11 +68,13 @@ def create_app(
     bind_host: str = "127.0.0.1",
     tokens: Tokens | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
+    behind: bool = False,
 ) -> Guard:
     """Return the whole server for one loaded model.
 
     `title` and `file` say on the page which run and file is served. `example` is a request that
-    works; without it one of zeros is made. `signature` says what the model file does not.
+    works; without it one of zeros is made. `signature` says what the model file does not. `behind`
+    another server of ours, the pages believe that one's header about their address.
     """
     app = FastAPI(
         title=f"guildlite: {title}",
@@ -87,9 +90,10 @@ def create_app(
     _add_open_inference(app, engine)
     _add_descriptions(app, engine, request)
     _add_health(app)
-    _add_pages(
-        app, engine, signature, title=title, file=file, example=request, token=tokens is not None
+    settings = page_settings(
+        engine.info, engine.shapes, signature, token=tokens is not None, behind=behind
     )
+    _add_pages(app, engine, settings, title=title, file=file, example=request, behind=behind)
     return Guard(
         _Shortcut(app, engine),
         bind_host=bind_host,
@@ -264,16 +268,19 @@ def _add_health(app: FastAPI) -> None:
 def _add_pages(
     app: FastAPI,
     engine: Engine,
-    signature: Signature,
+    settings: dict[str, Any],
     *,
     title: str,
     file: str,
     example: bytes | None,
-    token: bool,
+    behind: bool,
 ) -> None:
     pages = Environment(loader=PackageLoader("guildlite.serve"), autoescape=True)
     small = example.decode() if example and len(example) <= MAX_BOX_BYTES else ""
-    settings = page_settings(engine.info, engine.shapes, signature, token=token)
+
+    def base_of(request: Request) -> str:
+        own = f"{request.url.scheme}://{request.headers['host']}"
+        return request.headers.get(BASE_HEADER, own) if behind else own
 
     def html_route(template: str, **values: Callable[[], object]) -> Any:
         page = pages.get_template(template)
@@ -284,8 +291,9 @@ def _add_pages(
                 file=file,
                 info=engine.info,
                 shapes=engine.shapes,
-                base=f"{request.url.scheme}://{request.headers['host']}",
-                token=token,
+                base=base_of(request),
+                behind=behind,
+                token=settings["token"],
                 **{name: value() for name, value in values.items()},
             )
             return Response(html, media_type=_HTML)

@@ -21,6 +21,9 @@ from guildlite.serve.signature import Signature, read_signature
 from guildlite.serve.trust import check_trust
 
 if TYPE_CHECKING:
+    import socket
+
+    from guildlite.http import Guard, HttpServer, Tokens
     from guildlite.serve.engine import Engine
     from guildlite.serve.model import ModelRuntime
 
@@ -38,6 +41,7 @@ class Source:
     run_dir, name, uid: the run. file: path of the model in it, when it has several.
     predictor: `module:name` of the user's own code instead, looked for in `folder` first.
     trust: the models of this run may run code; those that a run made here need no such word.
+    served_as: the model's name for clients, by default that of the run.
     """
 
     run_dir: Path
@@ -47,6 +51,7 @@ class Source:
     predictor: str | None = None
     folder: Path = field(default_factory=Path.cwd)
     trust: bool = False
+    served_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +87,12 @@ def serve_run(
     # Everything heavy is imported once it is clear that there is something to serve.
     candidate = _Candidate(source)
     from guildlite.http import LOOPBACK, HttpServer, Tokens, base_url, exit_status, listen
-    from guildlite.serve.app import create_app
 
     tokens = None if token is None and host in LOOPBACK else Tokens(token)
     limits = limits or Limits()
     with listen(host, port) as sock:
-        engine = candidate.load(limits)
-        example = candidate.warm_up(engine, out)
-        app = create_app(
-            engine,
-            title=source.name,
-            file=candidate.shown,
-            example=example.body if example else None,
-            signature=candidate.signature,
-            bind_host=host,
-            tokens=tokens,
-            max_body_bytes=limits.max_body_bytes,
-        )
+        engine, example = candidate.start(limits, out)
+        app = candidate.make_app(engine, example, limits, host=host, tokens=tokens)
         server = HttpServer(app, sock)
         url = base_url(host, server.port)
         # A token that somebody chose is theirs to know and need not stand in a scrollback.
@@ -110,15 +104,36 @@ def serve_run(
             _describe(out, engine)
             _say_how_to_try(out, url, secret, example)
 
-        # What was imported and loaded stays: the collector need not look at it with every request.
-        gc.collect()
-        gc.freeze()
-        try:
-            ended_by = server.run(announce)
-        finally:
-            gc.unfreeze()
-            engine.close()
-    return exit_status(ended_by)
+        return exit_status(_run(server, engine, announce))
+
+
+def serve_behind(
+    source: Source, sock: socket.socket, *, secret: str, on_ready: Callable[[], None], out: Say
+) -> int:
+    """Serve a model on a socket of loopback to whoever has the secret; return the exit status.
+
+    The client is another server (`http.behind`), which says in a header where its pages are.
+    Otherwise as `serve_run`.
+    """
+    candidate = _Candidate(source)
+    from guildlite.http import HttpServer, Tokens, exit_status
+
+    limits = Limits()
+    engine, example = candidate.start(limits, out)
+    app = candidate.make_app(engine, example, limits, tokens=Tokens(secret), behind=True)
+    return exit_status(_run(HttpServer(app, sock), engine, on_ready))
+
+
+def _run(server: HttpServer, engine: Engine, on_ready: Callable[[], None]) -> int:
+    """Serve until a signal and close the engine; return the signal's number."""
+    # What was imported and loaded stays: the collector need not look at it with every request.
+    gc.collect()
+    gc.freeze()
+    try:
+        return server.run(on_ready)
+    finally:
+        gc.unfreeze()
+        engine.close()
 
 
 def check_run(source: Source, *, out: Say) -> int:
@@ -223,6 +238,36 @@ class _Candidate:
             max_inflight=limits.max_inflight,
         )
 
+    def start(self, limits: Limits, out: Say) -> tuple[Engine, _Example | None]:
+        """Return a warm engine for the model and the run's own example request, if any."""
+        engine = self.load(limits)
+        return engine, self.warm_up(engine, out)
+
+    def make_app(
+        self,
+        engine: Engine,
+        example: _Example | None,
+        limits: Limits,
+        *,
+        host: str = "127.0.0.1",
+        tokens: Tokens | None,
+        behind: bool = False,
+    ) -> Guard:
+        """Return the server's application; the arguments are those of `app.create_app`."""
+        from guildlite.serve.app import create_app
+
+        return create_app(
+            engine,
+            title=self.source.name,
+            file=self.shown,
+            example=example.body if example else None,
+            signature=self.signature,
+            bind_host=host,
+            tokens=tokens,
+            max_body_bytes=limits.max_body_bytes,
+            behind=behind,
+        )
+
     def warm_up(self, engine: Engine, out: Say) -> _Example | None:
         """Warm the engine up; return the run's own example request if the model takes it."""
         if engine.info.free:
@@ -252,18 +297,17 @@ class _Candidate:
 
     def _runtime(self) -> ModelRuntime:
         source = self.source
+        name = source.name if source.served_as is None else source.served_as
         if self.model is None:
             from guildlite.serve.runtimes.predictor import PredictorRuntime
 
             assert source.predictor is not None
             return PredictorRuntime(
-                source.predictor, folder=source.folder, run_dir=source.run_dir, name=source.name
+                source.predictor, folder=source.folder, run_dir=source.run_dir, name=name
             )
         from guildlite.serve.runtimes import load_model
 
-        return load_model(
-            self.model, run_dir=source.run_dir, name=source.name, signature=self.signature
-        )
+        return load_model(self.model, run_dir=source.run_dir, name=name, signature=self.signature)
 
     def _examples(self) -> list[_Example]:
         found = []

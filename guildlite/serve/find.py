@@ -86,6 +86,11 @@ def list_models(run_dir: Path) -> list[ModelFile]:
     return _search(run_dir)[0]
 
 
+def has_model(run_dir: Path) -> bool:
+    """Say whether a run has a file that can be served, be it one of several."""
+    return any(KINDS[model.kind].served for model in list_models(run_dir))
+
+
 def _search(run_dir: Path) -> tuple[list[ModelFile], bool]:
     paths, complete = _files(run_dir)
     found = [model for path in paths if (model := _recognise(run_dir, path))]

@@ -26,12 +26,15 @@ def page_settings(
     signature: Signature,
     *,
     token: bool,
+    behind: bool = False,
 ) -> dict[str, Any]:
     """Return the page's settings, which its script reads as JSON."""
     return {
         "classes": list(signature.classes),
         "logits": signature.logits,
         "token": token,
+        # The viewer in front takes what says that it is JSON, and nothing else.
+        "declared": behind,
         "image": _image(info, shapes, signature),
         "table": _table(info, shapes, signature),
         "output": info.outputs[0].name if info.outputs else None,

@@ -6,7 +6,9 @@ same as JSON); both get plain data from `listing` (the run table), `cards` (char
 and `ansi` are pure functions. `files` is the only way to a file of a run.
 
 `tensorboard` answers below `/tensorboard/`: `eventlinks` is the log directory it is given, `board`
-its process (`boardprocess` what runs there), `proxy` passes requests on.
+its process (`boardprocess` what runs there), `proxy` passes requests on. `predict` does
+the same below `/runs/ID/predict/` with the prediction server of a run, whose command it is given:
+both processes are a `child`, which never outlives the viewer.
 """
 
 from guildlite.web.command import serve_viewer

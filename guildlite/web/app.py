@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,6 +17,7 @@ from guildlite.web.listing import Listing
 from guildlite.web.mediaapi import make_media_router
 from guildlite.web.mediacache import ContentCache
 from guildlite.web.pages import Pages
+from guildlite.web.predict import ModelServers, Predictions
 from guildlite.web.tensorboard import PREFIX, TensorBoards
 from guildlite.web.workspace import Settle, Workspace
 
@@ -28,13 +31,15 @@ def create_app(
     tokens: Tokens | None = None,
     settle: Settle | None = None,
     read_only: bool = False,
+    models: ModelServers | None = None,
 ) -> Guard:
     """Return the viewer of the runs of `project`, or of ./runs below `directory` without one.
 
     `name` is what pages call it, by default as the project or directory is called. With `read_only`
     nothing can be started, stopped or changed. `settle` is called with the runs a request is about,
-    to finish those that ended unseen; without it no file is ever written. Beyond loopback `tokens`
-    are demanded.
+    to finish those that ended unseen; without it no file is ever written. `models` says how
+    models are served; without it there is no page to try them. Beyond loopback `tokens` are
+    demanded.
     """
     workspace = Workspace(directory, project, name=name, settle=settle, read_only=read_only)
     listing = Listing(workspace)
@@ -42,6 +47,14 @@ def create_app(
     pages = Pages(workspace, listing, contents)
     actions = Actions(workspace, pages.render)
     boards = TensorBoards(workspace, pages.render)
+    predictions = Predictions(workspace, pages.render, models)
+    pages.offers_predictions = predictions.offers
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with boards.lifespan(app), predictions.lifespan(app):
+            yield
+
     app = FastAPI(
         title="guildlite viewer",
         version=guildlite.__version__,
@@ -49,7 +62,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
-        lifespan=boards.lifespan,
+        lifespan=lifespan,
     )
     install_error_handlers(app, page=pages.error)
     app.include_router(make_router(workspace, listing, tokens))
@@ -58,6 +71,7 @@ def create_app(
     pages.install(app)
     actions.install(app)
     boards.install(app)
+    predictions.install(app)
     install_static(app, "guildlite.web")
     return Guard(
         app,

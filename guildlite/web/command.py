@@ -20,6 +20,7 @@ from guildlite.web.state import (
 )
 
 if TYPE_CHECKING:
+    from guildlite.web.predict import ModelServers
     from guildlite.web.workspace import Settle
 
 
@@ -45,6 +46,7 @@ def serve_viewer(
     read_only: bool = False,
     open_browser: bool = True,
     source: RunSource | None = None,
+    models: ModelServers | None = None,
     out: Callable[[str], None],
 ) -> int:
     """Show the runs of the project around `project_dir` until a signal; return the exit status.
@@ -57,6 +59,7 @@ def serve_viewer(
     read_only: nothing is started, stopped or changed, not even a run finished that ended unseen.
     open_browser: done only where there is a screen.
     source: where the runs come from, instead of a project; entered while the viewer runs.
+    models: how the models of runs are served, to try them in the viewer; None for not at all.
     out: gets each line for people.
 
     The printed address holds a code that works once and becomes a cookie. A script sends
@@ -99,6 +102,7 @@ def serve_viewer(
             settle=settle,
             # Log directories are looked at: there is no project to start anything of.
             read_only=read_only or source is not None,
+            models=models,
         )
         server = HttpServer(app, sock, grace_s=2)
         url = base_url(host, server.port)

@@ -72,6 +72,7 @@ class Pages:
         self.workspace = workspace
         self.listing = listing
         self.contents = contents
+        self.offers_predictions: Callable[[Run], bool] = lambda run: False
         self._templates = _environment()
 
     def install(self, app: Starlette) -> None:
@@ -282,6 +283,7 @@ class Pages:
             section=section,
             sections=SECTIONS,
             base=run_url(here.run.id),
+            predicts=self.offers_predictions(here.run),
             **values,
         )
 

@@ -29,8 +29,9 @@ from starlette.responses import RedirectResponse, Response
 
 from guildlite.http import Receive, RequestError, Scope, Send
 from guildlite.runs import Run
-from guildlite.web.board import Board, Trouble
+from guildlite.web.board import Board
 from guildlite.web.boardprocess import HEADER
+from guildlite.web.child import Trouble
 from guildlite.web.eventlinks import EventLinks
 from guildlite.web.proxy import NoAnswer, Upstream
 from guildlite.web.workspace import Workspace, is_live

@@ -1,13 +1,10 @@
 """The page of `gl serve` in a browser: draw, drop, ask, copy.
 
-Needs playwright, and a Chromium: its own, one on the PATH, or that of `GL_TEST_CHROMIUM`.
-Skipped without.
+Needs playwright and a Chromium (`support.browsing`).
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,30 +43,22 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(address: str) -> Iterator[Any]:
+def page(address: str, browser: Any) -> Iterator[Any]:
     """The page, with whatever went wrong in it gathered in `page.faults`."""
-    playwright = pytest.importorskip("playwright.sync_api", exc_type=ImportError)
-    chromium = os.environ.get("GL_TEST_CHROMIUM") or shutil.which("chromium")
-    with playwright.sync_playwright() as engine:
-        try:
-            browser = engine.chromium.launch(
-                executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-            )
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        page = browser.new_page()
-        page.faults = []
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.on(
-            "request",
-            lambda asked: (
-                asked.url.startswith((address, "blob:", "data:")) or page.faults.append(asked.url)
-            ),
-        )
-        page.goto(address)
-        yield page
-        assert page.faults == []
-        browser.close()
+    context = browser.new_context()
+    page = context.new_page()
+    page.faults = []
+    page.on("pageerror", lambda error: page.faults.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: (
+            asked.url.startswith((address, "blob:", "data:")) or page.faults.append(asked.url)
+        ),
+    )
+    page.goto(address)
+    yield page
+    context.close()
+    assert page.faults == []
 
 
 def asked(page: Any) -> list[Any]:

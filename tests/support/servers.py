@@ -37,8 +37,8 @@ from pathlib import Path
 from guildlite.errors import GuildliteError
 from guildlite.serve import Source, serve_run
 options = json.loads(sys.argv[2])
-source = Source(Path(sys.argv[1]), **{key: options.pop(key) for key in list(options)
-                                      if key in ("name", "file", "predictor", "trust", "uid")})
+own = {"name", "file", "predictor", "trust", "uid", "served_as"} & set(options)
+source = Source(Path(sys.argv[1]), **{key: options.pop(key) for key in own})
 try:
     sys.exit(serve_run(source, out=lambda line: print(line, file=sys.stderr, flush=True),
                        **options))

@@ -14,6 +14,7 @@ from guildlite.http import Tokens
 from guildlite.project import Project, load_project
 from guildlite.runs import RunStore
 from guildlite.web.app import create_app
+from guildlite.web.predict import ModelServers
 from guildlite.web.workspace import Settle
 from support.servers import running
 
@@ -51,10 +52,18 @@ def viewing(
     project: bool = True,
     settle: Settle | None = None,
     read_only: bool = False,
+    models: ModelServers | None = None,
 ) -> Iterator[httpx.Client]:
     """Serve the viewer of `directory`; gives a client that asks for HTML and has the token."""
     found = load_project(directory / "project.yml") if project else None
-    app = create_app(directory, found, tokens=Tokens(SECRET), settle=settle, read_only=read_only)
+    app = create_app(
+        directory,
+        found,
+        tokens=Tokens(SECRET),
+        settle=settle,
+        read_only=read_only,
+        models=models,
+    )
     with running(app) as port:
         client = httpx.Client(
             base_url=f"http://127.0.0.1:{port}",

@@ -103,7 +103,11 @@ async function run() {
   say("running");
   const begin = performance.now();
   try {
-    const response = await fetch("/run", { method: "POST", body: request.value });
+    const response = await fetch("run", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: request.value,
+    });
     const body = await response.json();
     const took = (performance.now() - begin).toFixed(1);
     if (response.ok) say(`answered in ${took} ms`);
@@ -137,26 +141,29 @@ async function copy(text) {
   }
 }
 
+const address = new URL("run", location.href).href;
 const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 $("curl").addEventListener("click", () => {
   const token = settings.token ? ' -H "Authorization: Bearer $TOKEN"' : "";
-  copy(`curl${token} ${location.origin}/run -d ${shellQuoted(request.value)}`);
+  const declared = settings.declared ? ' -H "Content-Type: application/json"' : "";
+  copy(`curl${token}${declared} ${address} -d ${shellQuoted(request.value)}`);
 });
 
 $("python").addEventListener("click", () => {
-  const token = settings.token ? ', headers={"Authorization": "Bearer " + os.environ["TOKEN"]}' : "";
+  const token = settings.token ? ', "Authorization": "Bearer " + os.environ["TOKEN"]' : "";
   copy([
     settings.token ? "import json, os, urllib.request" : "import json, urllib.request",
     "",
     `body = ${JSON.stringify(request.value)}.encode()`,
-    `request = urllib.request.Request("${location.origin}/run", body${token})`,
+    `headers = {"Content-Type": "application/json"${token}}`,
+    `request = urllib.request.Request("${address}", body, headers)`,
     "print(json.load(urllib.request.urlopen(request)))",
   ].join("\n"));
 });
 
 $("example").addEventListener("click", async () => {
-  const response = await fetch("/example");
+  const response = await fetch("example");
   if (response.ok) request.value = await response.text();
   else say("this model has no example", true);
 });
