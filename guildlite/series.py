@@ -158,7 +158,8 @@ class Cursor:
     `path` is relative to the run directory with `/` between parts. `digest` names the file's first
     record, so that a copied run continues and a replaced file starts again; it is empty while
     the file is. `offset` is the byte after the last thing taken. `state` is what else the reader
-    must remember to go on, as JSON-able values. `error` names damage that ended the file.
+    must remember to go on, as JSON-able values that nobody changes any more. `error` names damage
+    that ended the file.
     """
 
     # Written by hand, like `Reading`: dataclasses would cost every start of gl 5 ms.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +16,14 @@ import pytest
 from support.processes import Front, left_over
 
 from guildlite.runs import Run, RunStore
+from guildlite.transfer.referee import use_own_reader
 
 pytest_plugins = ["support.browsing"]
+
+# TensorBoard is a referee here: with its own reader, whatever else is installed.
+use_own_reader()
+# What is ignored here would be ignored by the processes that tests start, as under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 Gl = Callable[..., "subprocess.CompletedProcess[str]"]
 

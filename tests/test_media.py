@@ -14,7 +14,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.event_files import DT_STRING, records, scalar, start, summary, tensor, version
+from support.event_files import (
+    DT_FLOAT,
+    DT_STRING,
+    records,
+    scalar,
+    start,
+    summary,
+    tensor,
+    version,
+)
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -34,6 +43,7 @@ from guildlite.tfevents.contents import (
     Layout,
     Mesh,
     Other,
+    Text,
 )
 from guildlite.tfevents.logdir import CATCH_UP_BYTES
 
@@ -572,6 +582,68 @@ def test_one_collector_sees_every_change_of_a_configuration(tmp_path: Path):
     (second,) = collector.sample(final=True)
     assert first.embeddings is not None and second.embeddings is not None
     assert first.embeddings[0].tensor is None and second.embeddings[0].tensor is not None
+
+
+def test_embeddings_whose_configuration_is_deleted_go(tmp_path: Path):
+    root, db = tmp_path / "root", tmp_path / "run.db"
+    paths = [root / name / "projector_config.pbtxt" for name in ("live", "later", "stays")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text(config("a"))
+        (path.parent / "a.tsv").write_text("1\t2\n")
+
+    def keys() -> list[str]:
+        with RunReader(db) as reader:
+            assert len(reader.media("embedding")) == len(reader.embeddings())
+            return [each.key for each in reader.embeddings()]
+
+    collector = EventFiles(root)
+    with RunDb(db) as opened:
+        opened.write(collector.sample(final=True))
+        assert keys() == ["later/a", "live/a", "stays/a"]
+        paths[0].unlink()  # under the eyes of one collector
+        opened.write(collector.sample(final=True))
+        assert list(collector.sample(final=True)) == []
+    assert keys() == ["later/a", "stays/a"]
+    shutil.rmtree(paths[1].parent)  # and before the next one comes
+    collect(root, db)
+    assert keys() == ["stays/a"]
+    (paths[2].parent / "a.tsv").unlink()
+    collect(root, db)
+    with RunReader(db) as reader:
+        assert [each.tensor for each in reader.embeddings()] == [None]
+    root.rename(tmp_path / "away")  # a disk that is not there now tells nothing
+    collect(root, db)
+    assert keys() == ["stays/a"]
+    (tmp_path / "away").rename(root)
+    paths[0].write_text(config("b"))
+    collect(root, db)
+    assert keys() == ["live/b", "stays/a"]
+
+
+@pytest.mark.parametrize("form", ["scalar", "tensor", "image", "text"])
+def test_tags_that_are_not_utf8_are_kept(tmp_path: Path, form: str):
+    text = TensorProto(dtype=DT_STRING, string_val=[b"hello"])
+    number = TensorProto(dtype=DT_FLOAT, float_val=[0.5])
+    payload = {
+        "scalar": scalar("pr#cision", 1, 0.5),
+        "tensor": summary(1, 1.5, tensor("pr#cision", number, "scalars")),
+        "image": image("pr#cision", b"png", 1),
+        "text": summary(1, 1.5, tensor("pr#cision", text, "text")),
+    }[form].replace(b"#", b"\xe9")
+    (tmp_path / "tfevents").write_bytes(records(version(), scalar("loss", 1, 2.0), payload))
+    collect(tmp_path, tmp_path / "run.db")
+    with RunReader(tmp_path / "run.db") as reader:
+        assert [error for *_, error in reader.sources()] == [None]
+        keys = {each.key for each in (*reader.summaries(), *reader.media())}
+        assert keys == {"loss", "pr\\xe9cision"}
+        if form in ("image", "text"):
+            (item,) = reader.items("pr\\xe9cision")
+            expected = Images([b"png"]) if form == "image" else Text(["hello"])
+            assert reader.content(item) == expected
+        else:
+            (point,) = reader.series("pr\\xe9cision")
+            assert (point.step, point.value) == (1, 0.5)
 
 
 @pytest.mark.parametrize("path", ["../a.tsv", "/etc/passwd", "x/../../a.tsv"])

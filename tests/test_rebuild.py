@@ -150,6 +150,21 @@ def test_what_came_from_files_that_are_gone_stays(run: Run):
     assert after["media"] == before["media"]
 
 
+def test_embeddings_whose_configuration_was_deleted_go(run: Run):
+    config = run.path / "emb" / "projector_config.pbtxt"
+    config.parent.mkdir()
+    config.write_text('embeddings { tensor_name: "words" tensor_path: "t.tsv" }')
+    with RunDb(run.paths.db) as db:
+        follow(run, db)
+    with run.read() as reader:
+        before = [each.key for each in reader.embeddings()]
+    config.unlink()
+    assert rebuild(run).kept == []
+    with run.read() as reader:
+        after = [each.key for each in reader.embeddings()]
+    assert set(before) - set(after) == {"emb/words"}
+
+
 def test_a_series_of_a_file_that_is_there_and_one_that_is_gone(tmp_path: Path):
     run = make_run(RunStore(tmp_path / "runs"))
     for name, steps in (("tfevents.1", range(5)), ("tfevents.2", range(3, 9))):

@@ -466,3 +466,48 @@ def test_the_sqlite3_shell_makes_sense_of_it_during_the_run(tmp_path: Path) -> N
 def test_states_survive_as_json(db: RunDb) -> None:
     db.write([Reading(Cursor("a", "csv", "d", 1, {"x": [1, "ü\udc80"]}))])
     assert json.loads(rows(db.path, "SELECT state FROM source")[0][0]) == {"x": [1, "ü\udc80"]}
+
+
+def test_a_state_is_written_only_when_it_changes(db: RunDb) -> None:
+    def states() -> list[str]:
+        return [state for (state,) in rows(db.path, "SELECT state FROM source")]
+
+    def write(offset: int, state: dict[str, object]) -> None:
+        db.write([Reading(Cursor("a", "tfevents", "d", offset, state))])
+
+    write(1, {"plugins": {"scalars": ["loss"]}})
+    with sqlite3.connect(db.path) as other:
+        other.execute("UPDATE source SET state = '{}'")
+    other.close()
+    write(2, {"plugins": {"scalars": ["loss"]}})
+    assert states() == ["{}"]
+    assert rows(db.path, 'SELECT "offset" FROM source') == [(2,)]
+    write(3, {"plugins": {"scalars": ["loss", "acc"]}})
+    assert states() == ['{"plugins": {"scalars": ["loss", "acc"]}}']
+    write(4, {})
+    assert states() == [None]
+
+
+def test_a_state_that_was_rolled_back_is_written_again(
+    db: RunDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reading(state: int) -> Reading:
+        return Reading(Cursor("a", "tfevents", "d", 1, {"n": state}), {"loss": [Point(1, 1, 1.0)]})
+
+    db.write([reading(1)])
+    with monkeypatch.context() as patch:
+        faulty(db, "UPDATE series_key", patch)
+        with pytest.raises(sqlite3.Error):
+            db.write([reading(2)])
+    db.write([reading(2)])
+    assert db.cursors()[0].state == {"n": 2}
+
+
+def test_without_durability_there_is_one_file_all_along(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    with RunDb(path, durable=False) as db:
+        db.write([scalars("loss", 1.0, 2.0)])
+        assert [each.name for each in tmp_path.iterdir()] == ["run.db"]
+    with RunDb(path) as db:
+        db.write([scalars("loss", 3.0, path="events.2")])
+    assert rows(path, "SELECT value FROM series ORDER BY seq") == [(1.0,), (2.0,), (3.0,)]

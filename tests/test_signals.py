@@ -161,7 +161,11 @@ def test_ctrl_c_before_the_script_is_there_reaches_it(project: Path, front: Star
 
 def test_front_end_ends_the_grace_when_the_supervisor_is_gone(project: Path, front: Start) -> None:
     _, run = begin(front, project, ignoring("SIGINT", "SIGTERM"), "-d")
-    os.kill(roles(run)["supervisor"], signal.SIGKILL)
+    supervisor = psutil.Process(roles(run)["supervisor"])
+    supervisor.kill()
+    # SIGKILL is delivered when the kernel comes to it; until then the supervisor would still do it,
+    # and the front end looks again a second later.
+    wait_for("the supervisor's death", lambda: not is_alive(supervisor))
     with another_front_end(run) as end:
         end._on_signal(signal.SIGTERM)
         end._look()
@@ -374,6 +378,13 @@ def test_a_project_module_does_not_get_into_the_supervisor(project: Path, front:
     assert gl.end()[0] == 0
     assert_sealed(gl.run)
     assert not gl.run.paths.errors.read_text()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_zombie(pid: int) -> bool:

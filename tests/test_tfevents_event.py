@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.event_files import DT_DOUBLE, DT_FLOAT, DT_STRING, scalar, summary, tensor, version
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog, TaggedRunMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
@@ -164,9 +167,36 @@ def test_graphs_and_marks():
     ]
 
 
-def test_a_tag_that_is_not_utf8_is_an_unreadable_event():
-    damaged = scalar("loss", 1, 0.5).replace(b"loss", b"lo\xff\xfe")
-    for payload in (damaged, b"\xff" * 20, scalar("loss", 1, 0.5)[:-3]):
+def test_a_tag_that_is_not_utf8_is_spelt_out():
+    payload = scalar("loss", 1, 0.5).replace(b"loss", b"lo\xff\xe9")
+    assert EventDecoder().decode(payload) == [ScalarValue("lo\\xff\\xe9", 1, 1.5, 0.5)]
+
+
+def test_other_text_that_is_not_utf8_keeps_no_value_from_being_read():
+    value = tensor("hist", TensorProto(dtype=DT_FLOAT, float_val=[1, 2]), "name")
+    value.metadata.display_name, value.metadata.summary_description = "shown", "told"
+    value.node_name = "node"
+    payload = summary(3, 1.5, value, Summary.Value(tag="loss", simple_value=0.5))
+    for text in (b"name", b"shown", b"told", b"node"):
+        payload = payload.replace(text, b"\xe9" * len(text))
+    found, number = EventDecoder().decode(payload)
+    assert (found.tag, found.plugin) == ("hist", "\\xe9" * 4)
+    assert number == ScalarValue("loss", 3, 1.5, 0.5)
+    mark = Event(tagged_run_metadata=TaggedRunMetadata(tag="step", run_metadata=b"\xff"))
+    (graph,) = EventDecoder().decode(mark.SerializeToString().replace(b"step", b"st\xffp"))
+    assert (graph.tag, graph.kind) == ("st\\xffp", "graph")
+
+
+@given(st.binary(max_size=60), st.integers(0, 60))
+def test_what_is_no_event_stays_unreadable(data: bytes, at: int):
+    payload = scalar("loss", 1, 0.5).replace(b"loss", b"lo\xff\xfe")
+    with contextlib.suppress(UnreadableEvent):
+        EventDecoder().decode(payload[:at] + data + payload[at:])
+
+
+def test_what_is_no_event_is_unreadable():
+    cut = scalar("loss", 1, 0.5).replace(b"loss", b"lo\xff\xfe")[:-3]
+    for payload in (cut, b"\xff" * 20, scalar("loss", 1, 0.5)[:-3]):
         with pytest.raises(UnreadableEvent):
             EventDecoder().decode(payload)
 

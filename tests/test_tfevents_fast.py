@@ -122,7 +122,10 @@ STEPS = st.one_of(
     st.integers(0, 300), st.sampled_from([2**14, 2**35, 2**62, 2**63 - 1, -1, -(2**63)])
 )
 NUMBERS = st.floats(width=32)
-TAGS = st.sampled_from(["loss", "acc", "a much longer tag", "größe", "", "t"])
+#: `#` becomes a byte that is not UTF-8, so that two of these come out as one tag.
+TAGS = st.sampled_from(
+    ["loss", "acc", "a much longer tag", "größe", "", "t", "l#ss", "gr#ße", "##", "l\\xffss"]
+)
 PLUGINS = st.sampled_from([None, None, "scalars", "images", ""])
 
 
@@ -154,6 +157,11 @@ FORMS = st.sampled_from(
 
 @st.composite
 def payloads(draw: st.DrawFn) -> bytes:
+    return draw(plain_payloads()).replace(b"#", b"\xff")
+
+
+@st.composite
+def plain_payloads(draw: st.DrawFn) -> bytes:
     kind = draw(
         st.sampled_from(["simple", "simple", "tensor", "tensor", "two", "bytes", "mark", "start"])
     )

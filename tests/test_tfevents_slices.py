@@ -209,7 +209,7 @@ def test_a_block_of_different_tags_is_read_in_columns(
 
     tags = [f"Schicht/{number}/größe" for number in range(count)]
     stream = [write(tag, step) for step in range(2) for tag in tags]
-    bad = scalar("lossy", 1, 0.5).replace(b"lossy", b"lo\xffsy")
+    bad = scalar("lossy", 1, 0.5)[:-2]
     (tmp_path / "tfevents").write_bytes(records(version(), *stream, bad))
     monkeypatch.setattr(logdir_module, "CATCH_UP_BYTES", 0)
     monkeypatch.setattr(logdir_module, "_LOADED_BYTES", 0)

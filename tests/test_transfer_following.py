@@ -13,10 +13,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from support.commands import call
 from support.event_files import records, scalar, scalars, version
 from support.logdirs import append, snapshot, write
 from support.processes import series, wait_for
 
+from guildlite.execute.stop import NotOurs, stop
 from guildlite.platform import ProcessIdentity
 from guildlite.runs import Run, RunStore, Status
 from guildlite.transfer.following import Following
@@ -94,6 +96,34 @@ def test_a_run_whose_follower_died_is_put_right_by_the_next(logs: Path, store: R
     os.utime(file, (0, 0))
     Importer(store.root, follower=ProcessIdentity.of(os.getpid())).look([logs])
     assert store.list()[0].status is Status.COMPLETED
+
+
+def test_what_a_viewer_follows_is_neither_stopped_nor_moved(
+    logs: Path, store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The viewer stands in started.json; here it is a process that would die of any signal."""
+    write(logs / "a", *scalars(3))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as viewer:
+        Importer(store.root, follower=ProcessIdentity.of(viewer.pid)).look([logs])
+        (run,) = store.list()
+        assert run.status is Status.RUNNING
+        monkeypatch.chdir(store.root.parent)
+        for words in (["stop", run.id], ["stop", run.id, "--kill"]):
+            answer = call(*words)
+            assert answer.status == 1
+            assert answer.err.splitlines()[0] == (
+                f"error: {run.id} was imported and is only followed here,"
+                " so there is nothing to stop"
+            )
+        assert "no run is running" in call("stop").err
+        moved = call("rm", run.id)
+        assert (moved.status, "is followed by a viewer" in moved.err) == (1, True)
+        with pytest.raises(NotOurs):
+            stop(run, run.uid, ended=lambda: False)
+        assert not run.paths.stop.exists() and run.path.exists()
+        assert viewer.poll() is None
+        viewer.communicate(b"\n")
+    assert viewer.returncode == 0
 
 
 def test_a_run_moved_to_the_trash_stays_there(logs: Path, store: RunStore) -> None:

@@ -18,6 +18,7 @@ from support.commands import call
 from support.event_files import header, records, scalar, scalars, summary, tensor, version
 from support.logdirs import NAME, append, snapshot, write
 from support.processes import assert_sealed, rows, series, wait_for
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.plugins.hparams.api_pb2 import Experiment
 from tensorboard.plugins.hparams.plugin_data_pb2 import (
@@ -28,6 +29,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 
 from guildlite.runs import Run, RunStore, Status
 from guildlite.transfer.imports import Importer, Outcome, Report
+from guildlite.transfer.rebuild import rebuild
+from guildlite.transfer.verify import verify_run
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "events"
@@ -178,6 +181,21 @@ def test_embeddings_come_with_their_files(store: RunStore, logs: Path, copy: boo
     look(store, logs)
     with run.read() as reader:
         assert [row.key for row in reader.embeddings()] == ["more", "out", "words"]
+
+
+def test_embeddings_that_are_deleted_go_but_from_copies(store: RunStore, logs: Path) -> None:
+    write(logs / "a", *scalars(3))
+    config = logs / "a" / "projector_config.pbtxt"
+    config.write_text('embeddings { tensor_name: "words" tensor_path: "words.tsv" }')
+    (copied,) = look_runs(RunStore(store.root.parent / "copies"), logs, True)
+    (run,) = look_runs(store, logs, False)
+    config.unlink()
+    for root, copy in ((store.root, False), (copied.path.parent, True)):
+        look(RunStore(root), logs, copy=copy)
+        assert set(states(look(RunStore(root), logs, copy=copy)).values()) == {"unchanged"}
+    with run.read() as reader, copied.read() as kept:
+        assert reader.embeddings() == []
+        assert [each.key for each in kept.embeddings()] == ["words"]
 
 
 def test_every_directory_is_a_run_if_asked(store: RunStore, logs: Path) -> None:
@@ -420,6 +438,28 @@ def test_odd_names(store: RunStore, logs: Path, copy: bool) -> None:
     assert len(store.list()) == len(names) + 1
     assert all(run.error is None and rows(run, "SELECT value FROM series") for run in store.list())
     assert set(states(look(store, logs)).values()) == {"unchanged"}
+
+
+def test_media_and_embeddings_below_a_name_that_is_not_utf8(store: RunStore, logs: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(logs) + b"/not\xffutf8"))
+    image = Summary.Value(tag="t", image=Summary.Image(encoded_image_string=b"png"))
+    try:
+        write(odd / "b\udce9", summary(0, 1.0, image))
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    text = 'embeddings { tensor_name: "words" tensor_path: "words.tsv" }'
+    (odd / "b\udce9" / "projector_config.pbtxt").write_text(text)
+    (odd / "b\udce9" / "words.tsv").write_text("1\t2\n")
+    run = run_of(look(store, odd))
+    with run.read() as reader:
+        (series,) = reader.media("image")
+        assert reader.content(reader.items(series.key)[0]).images == [b"png"]
+        (embedding,) = reader.embeddings()
+        assert embedding.tensor is not None
+        with reader.open_file(embedding.tensor.path) as file:
+            assert file.read() == b"1\t2\n"
+    assert rebuild(run).kept == []
+    assert verify_run(run).differences == []
 
 
 def test_two_runs_of_one_second_and_name(store: RunStore, logs: Path) -> None:

@@ -102,6 +102,34 @@ def test_a_tag_written_both_ways_is_compared(store: RunStore) -> None:
     assert [each[2:5] for each in verify_run(run).differences] == [(VALUE, 9.0, 1.0)]
 
 
+def test_tags_that_are_not_utf8_agree_and_are_spelt_out_when_exported(
+    store: RunStore, tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    image = Summary.Image(encoded_image_string=b"png")
+    payloads = [
+        scalar("loss", 0, 1.0),
+        scalar("pr#cision", 0, 0.5),
+        summary(1, 2.0, Summary.Value(tag="m#", image=image)),
+        scalar("pr#cision", 1, 0.25),
+        scalar("loss", 1, 2.0),
+    ]
+    run = run_of(store, *(payload.replace(b"#", b"\xe9") for payload in payloads))
+    report = verify_run(run)
+    assert (report.differences, report.damage) == ([], {})
+    assert (report.points, report.media) == (4, 1)
+    odd = "m\\xe9"
+    alter(run, f"DELETE FROM media WHERE key_id = {key_id(odd)}")
+    assert [each[1:5] for each in verify_run(run).differences] == [(odd, VALUES, 0, 1)]
+    record(run)
+    rerun = run_of(store, *(payload.replace(b"#", b"\xe9") for payload in payloads))
+    (done,) = export_runs([rerun], tmp_path / "out", "tensorboard")
+    found = EventAccumulator(str(done.path), {"scalars": 0}).Reload()
+    assert [event.value for event in found.Scalars("pr\\xe9cision")] == [0.5, 0.25]
+    assert [image.encoded_image_string for image in found.Images(odd)] == [b"png"]
+
+
 def test_several_files_of_one_series(store: RunStore) -> None:
     run = run_of(store, scalar("loss", 0, 1.0), scalar("loss", 1, 2.0))
     later = run.path / "events.out.tfevents.2.host"

@@ -20,7 +20,9 @@ from guildlite.series import OutputLine, Point, Reading
 
 NAN, INF = float("nan"), float("inf")
 HOSTILE = "<script>alert('x')</script>\u202e\x1b[31m\"&"
-SECTIONS = ("", "/scalars", "/system", "/output", "/files", "/source")
+#: Sections that are made from run.db.
+UNREADABLE = ("/scalars", "/media", "/system", "/output")
+SECTIONS = ("", "/scalars", "/media", "/system", "/output", "/files", "/source")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +169,7 @@ def test_only_flags_that_differ_have_a_column(client: httpx.Client) -> None:
 def test_every_page_of_every_run_answers(client: httpx.Client, place: Path, section: str) -> None:
     for run in RunStore(place / "runs").list():
         answer = client.get(f"/runs/{run.path.name}{section}".replace("#", "%23"))
-        readable = run.id[9:15] != "175101" or section not in ("/scalars", "/system", "/output")
+        readable = run.id[9:15] != "175101" or section not in UNREADABLE
         assert answer.status_code == (200 if readable else 422), run.id
         assert "http-equiv" not in answer.text
         assert client.get(f"/api/v1/runs/{run.id}{section}").headers["content-type"] == (
@@ -551,3 +553,17 @@ def test_the_printed_code_becomes_a_cookie(client: httpx.Client, good: Run) -> N
         assert "HttpOnly; SameSite=Strict" in first.headers["set-cookie"]
         assert browser.get(first.headers["location"]).status_code == 200
     assert httpx.get(f"{client.base_url}/runs?token={code}").status_code == 401
+
+
+def test_series_of_add_scalars_share_a_chart(tmp_path: Path) -> None:
+    """PyTorch makes a directory for each name; the chart is the one that was meant."""
+    names = {"losses_train/losses": [2.0, 1.0], "losses_test/losses": [3.0, 2.0], "lr": [0.1, 0.1]}
+    run = make_run(make_project(tmp_path).store, series=names)
+    with viewing(tmp_path) as client:
+        page = client.get(f"/runs/{run.id}/scalars").text
+        (groups,) = [client.get(f"/api/v1/runs/{run.id}/scalars").json()["groups"]]
+    assert page.count('<article class="card') == 2
+    cards = {card["title"]: card for _, members in groups for card in members}
+    assert [line["name"] for line in cards["losses"]["lines"]] == ["test", "train"]
+    tags = [source["tag"] for source in cards["losses"]["sources"]]
+    assert tags == ["losses_test/losses", "losses_train/losses"]

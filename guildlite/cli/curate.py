@@ -200,10 +200,15 @@ def rm(context: Context, refs: tuple[str, ...], where: str | None, yes: bool) ->
 
 def _refuse_active(chosen: Sequence[Run]) -> None:
     for run in chosen:
-        if not run.error and not run.status.ended:
+        if run.error or run.status.ended:
+            continue
+        if run.imported:
             raise GuildliteError(
-                f"run `{run.id}` is {run.status.value}", hint=f"stop it first: `gl stop {run.id}`"
+                f"run `{run.id}` is followed by a viewer", hint="close that viewer first"
             )
+        raise GuildliteError(
+            f"run `{run.id}` is {run.status.value}", hint=f"stop it first: `gl stop {run.id}`"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -25,6 +25,7 @@ from guildlite.execute.prepare import (
     create_operation,
     create_run,
     launch_environment,
+    plan_evaluation,
     plan_operation,
     plan_script,
     snapshot,
@@ -240,12 +241,7 @@ def evaluate(
         raise GuildliteError(f"{found.id} cannot be read: {found.error}")
     if ref is None:
         context.say(f"evaluating {found.id}")
-    operation = project.operation(project.model(found.model), "evaluate")
-    plan = plan_operation(project, operation, said._replace(recorded=found), os.environ)
-    training = not found.status.ended
-    plan = plan._replace(
-        extra_env={"EVAL_RUN_ONCE": "0" if training else "1"}, ends_with_run=training
-    )
+    plan = plan_evaluation(project, found, said, os.environ)
     if preview:
         return print_preview(context, plan, run_dir=str(found.path))
     record = create_operation(plan, found)

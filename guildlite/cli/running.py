@@ -87,9 +87,13 @@ def stop(context: Context, run: str | None, name: str | None, grace: float) -> i
     busy = [one for one in (found, *found.later_operations()) if not one.status.ended]
     if not busy:
         raise GuildliteError(f"{found.id} is not running: it is {found.status}")
+    from guildlite.execute.stop import NotOurs
     from guildlite.execute.stop import stop as stop_operation
 
-    for one in busy:
+    ours = [one for one in busy if not one.imported]
+    if not ours:
+        raise NotOurs(found.id)
+    for one in ours:
         paths = one.paths
         if not _local(one):
             raise GuildliteError(f"{found.id} runs elsewhere: {one.status_note}")
@@ -117,7 +121,11 @@ def _local(record: OperationRecord) -> bool:
 
 
 def _only_running(context: Context) -> Run:
-    running = [found for found in context.store().list() if found.error is None and found.busy()]
+    running = [
+        found
+        for found in context.store().list()
+        if found.error is None and found.busy() and not found.imported
+    ]
     if not running:
         raise GuildliteError("no run is running", hint="see `gl runs`")
     if len(running) > 1:

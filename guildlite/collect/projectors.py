@@ -14,6 +14,7 @@ from guildlite.collect.files import SKIPPED_DIRS, series_key
 from guildlite.series import Cursor, EmbeddingSeen, FileSeen, Reading
 from guildlite.tfevents import BadContent, FileTree, FoundFile, open_regular
 from guildlite.tfevents.contents import PROJECTOR_CONFIG, Embedding, parse_projector_config
+from guildlite.tfevents.tree import unescape_name
 
 KIND = "projector"
 #: Seconds between two looks: nobody waits for an embedding as for a loss.
@@ -29,7 +30,8 @@ class Projectors:
 
     Which embeddings there are, with which files, is given again as soon as a configuration or a
     file it names differs from what the cursor says. A configuration that is half written is left
-    for later. `wanted` tells by a directory's name whether to read there.
+    for later; one that was deleted lists no embeddings any more. `wanted` tells by a directory's
+    name whether to read there.
     """
 
     def __init__(
@@ -37,7 +39,11 @@ class Projectors:
     ) -> None:
         self._root = os.path.abspath(root)
         self._tree = FileTree(root, lambda name: _is_config(name, wanted), skip=SKIPPED_DIRS)
-        self._seen = {each.path: each.state.get("seen") for each in cursors if each.kind == KIND}
+        self._seen = {
+            each.path: each.state.get("seen")
+            for each in cursors
+            if each.kind == KIND and _is_config(each.path, wanted)
+        }
         self._configs: dict[str, _Config] = {}
         self._bad: dict[str, str] = {}
         self._said: set[str] = set()
@@ -53,6 +59,7 @@ class Projectors:
             self._read(found)
             self._tree.done(found)
         self._tree.notices = []  # the event files say the same
+        yield from self._deleted()
         watched = sum(len(config.embeddings) for config in self._configs.values())
         for config in self._configs.values():
             if config.is_new or final or watched <= _MOST_WATCHED:
@@ -70,6 +77,23 @@ class Projectors:
             self._bad[found.name] = str(error)
         else:
             self._bad.pop(found.name, None)
+
+    def _deleted(self) -> Iterator[Reading]:
+        """Yield a reading without embeddings for each configuration that is gone."""
+        for path in [path for path, seen in self._seen.items() if seen is not None]:
+            if is_deleted(self._root, path):
+                self._configs.pop(path, None)
+                self._seen[path] = None
+                yield Reading(Cursor(path, KIND, "", 0, {}), embeddings=[])
+
+    def _status(self, name: str) -> os.stat_result | None:
+        """Return the status of what has that name below the root, None if nothing has."""
+        for each in dict.fromkeys((name, unescape_name(name))):
+            try:
+                return os.stat(os.path.join(self._root, each), follow_symlinks=False)
+            except (OSError, ValueError):
+                continue
+        return None
 
     def _reading(self, config: _Config) -> Iterator[Reading]:
         config.is_new = False
@@ -100,11 +124,8 @@ class Projectors:
         name = self._below_root(directory, path) if path else None
         if name is None:
             return None
-        try:
-            status = os.stat(os.path.join(self._root, name), follow_symlinks=False)
-        except (OSError, ValueError):
-            return None
-        if not stat.S_ISREG(status.st_mode):
+        status = self._status(name)
+        if status is None or not stat.S_ISREG(status.st_mode):
             return None
         return FileSeen(name, status.st_size, round(status.st_mtime * 1000))
 
@@ -128,6 +149,23 @@ class Projectors:
             return []
         self._said.add(notice)
         return [notice]
+
+
+def is_deleted(root: str | Path, name: str) -> bool:
+    """Tell whether a configuration is gone from `root`.
+
+    It is not known to be while the root itself is missing, as of a disk that comes back, or when
+    the system would not say.
+    """
+    for each in dict.fromkeys((name, unescape_name(name))):
+        try:
+            os.lstat(os.path.join(root, each))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError):
+            pass
+        return False
+    return os.path.isdir(root)
 
 
 class _Config:

@@ -160,8 +160,8 @@ class LocalExecutor:
     ) -> tuple[int, int, int]:
         """Return the supervisor's pid, a pipe to its standard input and the end of its poke."""
         errors = str(record.paths.errors)
-        words_read, words_write = os.pipe()
-        poke_read, poke_write = os.pipe()
+        words_read, words_write = _pipe()
+        poke_read, poke_write = _pipe()
         # The high numbers first: with a closed standard stream, a pipe may have taken its number.
         actions: list[Any] = [(os.POSIX_SPAWN_DUP2, poke_write, _POKE)]
         if self._terminal >= 0:
@@ -184,8 +184,21 @@ class LocalExecutor:
         return pid, words_write, poke_read
 
 
-#: Descriptors of the wake-up pipe and the terminal in the supervisor: no other can be there yet.
+#: Descriptors of the wake-up pipe and the terminal in the supervisor.
 _POKE, _TERMINAL = 100, 101
+
+
+def _pipe() -> tuple[int, int]:
+    """Return a pipe whose ends are not numbered as those of the supervisor will be.
+
+    A viewer has more than a hundred files open, and one end would be put in the place of the other.
+    """
+    clashing: list[int] = []
+    while {_POKE, _TERMINAL} & {*(ends := os.pipe())}:
+        clashing += ends
+    for end in clashing:
+        os.close(end)
+    return ends
 
 
 #: Supervisors nobody waits for; a viewer or notebook would otherwise collect their zombies.

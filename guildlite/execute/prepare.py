@@ -134,6 +134,20 @@ def plan_operation(
     )
 
 
+def plan_evaluation(project: Project, run: Run, words: Words, environ: Mapping[str, str]) -> Plan:
+    """Decide the evaluation of a run with the flags it recorded.
+
+    While the run still trains, the script finds EVAL_RUN_ONCE=0 and ends with the training. Raises
+    UsageError where the run's model has no `evaluate`, and what `plan_operation` raises.
+    """
+    operation = project.operation(project.model(run.model), "evaluate")
+    plan = plan_operation(project, operation, words._replace(recorded=run), environ)
+    training = not run.status.ended
+    return plan._replace(
+        extra_env={"EVAL_RUN_ONCE": "0" if training else "1"}, ends_with_run=training
+    )
+
+
 def plan_script(
     script: Sequence[str], directory: Path, words: Words, environ: Mapping[str, str]
 ) -> Plan:

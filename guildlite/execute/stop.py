@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
+from guildlite.errors import GuildliteError
 from guildlite.platform import (
     ProcessIdentity,
     environment_value,
@@ -85,6 +86,18 @@ def _descendants(roots: Iterable[int], parents: Iterable[tuple[int, int]]) -> se
     return family
 
 
+class NotOurs(GuildliteError):
+    """The run was imported. The process it names is the viewer that follows its files."""
+
+    http_status = 409
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} was imported and is only followed here, so there is nothing to stop",
+            hint="it ends when its files stop growing or the viewer that follows them is closed",
+        )
+
+
 def request_stop(
     record: OperationRecord,
     processes: Processes,
@@ -93,7 +106,12 @@ def request_stop(
     grace_s: float = GRACE_S,
     reason: str = "asked",
 ) -> None:
-    """Record that a stop was asked for and send the signal to the training's process group."""
+    """Record that a stop was asked for and send the signal to the training's process group.
+
+    Raises `NotOurs`, and does nothing, for an imported run.
+    """
+    if record.imported:
+        raise NotOurs("the run")
     request = {
         "attempt": 1,
         "time": time.time(),
@@ -144,7 +162,8 @@ def stop(
 ) -> bool:
     """Stop an operation and wait until it has ended; False when something would not go.
 
-    The grace is enforced by its supervisor, and from here when that one is gone.
+    The grace is enforced by its supervisor, and from here when that one is gone. Raises `NotOurs`
+    for an imported run.
     """
     processes = Processes(record, uid)
     request_stop(record, processes, number, grace_s=grace_s)

@@ -29,6 +29,8 @@ CSP = (
 MAX_TARGET_BYTES = 8192
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+# Any site's page can send these without asking first; its Origin keeps it out all the same.
+_FORM_TYPES = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@\\\s]+))(?::\d{1,5})?")
 
 #: Fewer characters would be found by trying.
@@ -98,6 +100,7 @@ class Guard:
         wildcard address has no name to compare, so it takes any Host and demands `tokens`.
     tokens: when given, everything but `open_paths` needs the secret.
     content_types: what a request with a body may be declared as; None for anything.
+    form_prefixes: paths that begin so also take what a form in a page sends, with its Origin.
     max_body_bytes: counted while it arrives, whatever Content-Length says.
     csp: Content-Security-Policy of answers that bring none of their own.
     sign_in: hint for people who come without the token.
@@ -111,6 +114,7 @@ class Guard:
         tokens: Tokens | None = None,
         open_paths: Iterable[str] = (),
         content_types: Iterable[str] | None = ("application/json",),
+        form_prefixes: Iterable[str] = (),
         max_body_bytes: int = 1024 * 1024,
         csp: str = CSP,
         sign_in: str = "send `Authorization: Bearer TOKEN`, or open the link the server printed",
@@ -124,6 +128,7 @@ class Guard:
         self._hosts = None if bind_host in WILDCARD else LOOPBACK | {bind_host.lower()}
         self._open_paths = frozenset(open_paths)
         self._content_types = None if content_types is None else frozenset(content_types)
+        self._form_prefixes = tuple(form_prefixes)
         self._headers = [
             (b"content-security-policy", csp.encode()),
             (b"x-content-type-options", b"nosniff"),
@@ -187,7 +192,7 @@ class Guard:
             _check_origin(headers, host)
         if headers.get(b"content-encoding", b"identity") != b"identity":
             raise RequestError("a compressed body is not accepted", status=415)
-        self._check_content_type(headers)
+        self._check_content_type(scope["path"], headers)
         return headers
 
     def _check_target(self, scope: Scope) -> None:
@@ -210,15 +215,21 @@ class Guard:
             )
         return host
 
-    def _check_content_type(self, headers: dict[bytes, bytes]) -> None:
+    def _check_content_type(self, path: str, headers: dict[bytes, bytes]) -> None:
         if self._content_types is None or not _has_body(headers):
             return
+        accepted = self._content_types
+        if path.startswith(self._form_prefixes):
+            accepted |= _FORM_TYPES
         given = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if given.decode("latin-1") not in self._content_types:
-            expected = ", ".join(sorted(self._content_types))
+        if given.decode("latin-1") not in accepted:
+            expected = ", ".join(sorted(accepted))
             raise RequestError(
                 "the content type is not accepted here", status=415, expected=expected
             )
+        if given.decode("latin-1") in _FORM_TYPES and b"origin" not in headers:
+            # Every browser says where a form is from; what does not can send JSON.
+            raise RequestError("a form without an Origin is not accepted", status=403)
 
     async def _sign_in(self, scope: Scope, headers: dict[bytes, bytes], send: Send) -> bool:
         """Demand the token; True when the one-time code was exchanged and the answer is sent."""

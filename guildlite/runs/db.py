@@ -48,24 +48,25 @@ class RunDb:
     """An open run.db that this process may write.
 
     `network` is for file systems where another host may look at the same file: no shared memory
-    there, so no WAL.
+    there, so no WAL. Without `durable` there is no journal and no waiting for the disk: for a file
+    that nobody sees before it is whole, and that is thrown away if it never is.
     """
 
-    def __init__(self, path: Path, *, network: bool = False) -> None:
+    def __init__(self, path: Path, *, network: bool = False, durable: bool = True) -> None:
         self.path = path
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
         try:
-            self._prepare("DELETE" if network else "WAL")
+            self._prepare(("DELETE" if network else "WAL") if durable else "OFF", durable)
             migrate(self._connection)
             self._load()
         except BaseException:
             self._connection.close()
             raise
 
-    def _prepare(self, journal: str) -> None:
+    def _prepare(self, journal: str, durable: bool) -> None:
         execute = self._connection.execute
         execute(f"PRAGMA journal_mode={journal}")
-        execute("PRAGMA synchronous=NORMAL")
+        execute(f"PRAGMA synchronous={'NORMAL' if durable else 'OFF'}")
         execute("PRAGMA journal_size_limit=8388608")
         # A foreign run.db is data: its views and triggers get no say.
         execute("PRAGMA trusted_schema=OFF")
@@ -77,6 +78,9 @@ class RunDb:
         self._sources = self._load_sources()
         self._segments = self._load_segments()
         self._origins = self._load_origins()
+        #: What was last written of each source's state: that of a hundred thousand tags takes
+        #: longer than the points of a commit.
+        self._states: dict[int, dict[str, object]] = {}
 
     def _load_keys(self) -> Iterator[_Key]:
         names = ", ".join(f'"{name}"' for name in _KEY_COLUMNS)
@@ -143,7 +147,7 @@ class RunDb:
 
     def write(self, readings: Iterable[Reading]) -> None:
         """Commit readings. sqlite3.Error (disk full, say) leaves file and object as before."""
-        staged = _Staged(self._keys, self._sources, self._segments, self._origins)
+        staged = _Staged(self._keys, self._sources, self._segments, self._origins, self._states)
         with _Transaction(self._connection) as connection:
             for reading in readings:
                 _stage(connection, staged, reading)
@@ -152,7 +156,7 @@ class RunDb:
             for name in staged.printed_twice():
                 _delete_series(connection, staged, name)
         self._keys, self._sources = staged.keys, staged.sources
-        self._segments = staged.segments
+        self._segments, self._states = staged.segments, staged.states
         self._origins.take(staged.new, staged.dropped)
 
     @contextmanager
@@ -401,8 +405,10 @@ class _Staged:
         sources: dict[tuple[str, str], int],
         segments: dict[tuple[int, int | None], tuple[int, int]],
         origins: _Origins,
+        states: dict[int, dict[str, object]],
     ) -> None:
         self.keys, self.sources, self.segments = dict(keys), dict(sources), dict(segments)
+        self.states = dict(states)
         self.changed: dict[str, _Key] = {}
         self._origins, self.new = origins, _Origins()
         self.dropped: set[str] = set()
@@ -607,9 +613,16 @@ def _is_wanted(connection: sqlite3.Connection, staged: _Staged, name: str, kind:
 
 def _put_cursor(connection: sqlite3.Connection, staged: _Staged, cursor: Cursor) -> int:
     at = (storable(cursor.path), cursor.digest)
-    state = json.dumps(cursor.state) if cursor.state else None
     number = staged.sources.get(at)
+    if number is not None and staged.states.get(number) == cursor.state:
+        connection.execute(
+            'UPDATE source SET "offset" = ?, error = ? WHERE id = ?',
+            (cursor.offset, cursor.error, number),
+        )
+        return number
+    state = json.dumps(cursor.state) if cursor.state else None
     if number is not None:
+        staged.states[number] = cursor.state
         connection.execute(
             'UPDATE source SET "offset" = ?, state = ?, error = ? WHERE id = ?',
             (cursor.offset, state, cursor.error, number),
@@ -620,6 +633,7 @@ def _put_cursor(connection: sqlite3.Connection, staged: _Staged, cursor: Cursor)
         (at[0], cursor.kind, cursor.digest, cursor.offset, state, cursor.error),
     )
     staged.sources[at] = number = int(row.lastrowid or 0)
+    staged.states[number] = cursor.state
     return number
 
 

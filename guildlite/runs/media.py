@@ -7,13 +7,13 @@ Images, audio, text, histograms and the rest stay in the script's own files; run
 from __future__ import annotations
 
 import os
-import re
 import stat
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 from guildlite.tfevents import ContentLost, Reference
+from guildlite.tfevents.tree import unescape_name
 
 #: The attribute that says where the files of a run are that was imported by reference.
 LOGDIR_ATTR = "logdir"
@@ -107,6 +107,14 @@ class SourceRow(NamedTuple):
     error: str | None
 
 
+def logdir_path(text: str) -> Path:
+    """Return the directory that the attribute names.
+
+    Bytes of its name that are not UTF-8 stand there as `\\xNN`.
+    """
+    return Path(text if os.path.lexists(text) else unescape_name(text))
+
+
 class FilesRoot:
     """The directory that a run's files are in. Nothing outside it is ever opened.
 
@@ -158,12 +166,4 @@ def _open_entry(name: str, directory: int, flags: int) -> int:
         if "\\x" not in name:
             raise
     # Bytes that are not UTF-8 stand in names as `\xNN`, see `tfevents.FoundFile`.
-    return os.open(_unescaped(name), _FLAGS | flags, dir_fd=directory)
-
-
-def _unescaped(name: str) -> bytes:
-    return re.sub(
-        rb"\\x([89a-f][0-9a-f])",
-        lambda match: bytes.fromhex(match[1].decode()),
-        os.fsencode(name),
-    )
+    return os.open(unescape_name(name), _FLAGS | flags, dir_fd=directory)

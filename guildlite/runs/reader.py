@@ -347,11 +347,11 @@ class RunReader:
         return self._files().open(path)
 
     def _files(self) -> FilesRoot:
-        from guildlite.runs.media import LOGDIR_ATTR, FilesRoot
+        from guildlite.runs.media import LOGDIR_ATTR, FilesRoot, logdir_path
 
         if self._root is None:
             logdir = self.attrs().get(LOGDIR_ATTR)
-            self._root = FilesRoot(Path(logdir) if logdir else self.path.parent.parent)
+            self._root = FilesRoot(logdir_path(logdir) if logdir else self.path.parent.parent)
         return self._root
 
     def embeddings(self) -> list[EmbeddingRow]:

@@ -87,6 +87,11 @@ class OperationRecord:
             self._exit = read_fact(self.paths.exit)
         return self._exit
 
+    @property
+    def imported(self) -> bool:
+        """Whether another program ran it: processes named in started.json only follow its files."""
+        return bool((self.started_fact() or {}).get("imported"))
+
     def _text(self, name: str) -> str:
         value = self.manifest.get(name)
         return value if isinstance(value, str) else ""

@@ -39,6 +39,7 @@ from guildlite.tfevents.templates import (
     WALL_TIME_KEY,
     Template,
     TemplateDecoder,
+    decode_tag,
     parse_template,
 )
 
@@ -501,10 +502,7 @@ class _Fast:
 
     def _number_of(self, text: bytes, template: Template, first: int) -> int:
         """Return the number of a tag that `template` was not made for, -1 if it is not for it."""
-        try:
-            tag = text.decode()
-        except UnicodeDecodeError:
-            return -1
+        tag = decode_tag(text)
         if not template.simple:
             if self._plugins.get(tag, template.plugin) != "scalars":
                 return -1

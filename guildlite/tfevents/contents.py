@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from guildlite.errors import GuildliteError
 from guildlite.tfevents.columns import Reference, StoredValue
-from guildlite.tfevents.event import TENSOR_TYPES
+from guildlite.tfevents.event import TENSOR_TYPES, EventDecoder, UnreadableEvent
 from guildlite.tfevents.record import BadFraming, BadPayload, RecordReader
 
 
@@ -216,9 +216,10 @@ def read_record(file: BinaryIO, reference: Reference) -> bytes:
 
 
 def _read_event(file: BinaryIO, reference: Reference) -> Any:
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    return Event.FromString(read_record(file, reference))
+    try:
+        return EventDecoder().parse(read_record(file, reference))
+    except UnreadableEvent as error:
+        raise ContentLost(f"the record at byte {reference.offset} is {error.message}") from error
 
 
 def _summary_value(event: Any, reference: Reference) -> Any:

@@ -5,7 +5,8 @@ plugin `scalars` (or has the data class scalar). Writers may state a tag's plugi
 only, so the decoder remembers it; `EventDecoder.plugins` is that memory, and whoever resumes a
 file hands it on.
 
-protobuf is imported with the first record decoded. NumPy is not used.
+A tag that is not UTF-8 is kept, its odd bytes spelt out: see `repair`. protobuf is imported with
+the first record decoded. NumPy is not used.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from guildlite.errors import GuildliteError
+from guildlite.tfevents.repair import repair_event
 
 
 class ScalarValue(NamedTuple):
@@ -101,7 +103,7 @@ class EventDecoder:
 
         The first record, the file's version, gives no values. A `SessionStart` comes alone.
         """
-        event = self._event(payload)
+        event = self.parse(payload)
         what = event.WhichOneof("what")
         if what == "summary":
             step, wall_time = event.step, event.wall_time
@@ -116,7 +118,8 @@ class EventDecoder:
             return [SessionStart(event.step)]
         return []
 
-    def _event(self, payload: bytes) -> Any:
+    def parse(self, payload: bytes) -> Any:
+        """Return the record as TensorBoard's `Event` message; raise `UnreadableEvent`."""
         if self._parse is None:
             # 35 ms and 10 MB, which a script without event files need not pay.
             from tensorboard.compat.proto.event_pb2 import Event
@@ -125,6 +128,12 @@ class EventDecoder:
         try:
             return self._parse(payload)
         except Exception as error:  # DecodeError; the pure-Python parser raises others as well
+            repaired = repair_event(payload)
+            if repaired is None:
+                raise UnreadableEvent(f"not an event: {error}") from error
+        try:
+            return self._parse(repaired)
+        except Exception as error:
             raise UnreadableEvent(f"not an event: {error}") from error
 
     def _value(

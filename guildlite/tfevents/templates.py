@@ -7,7 +7,8 @@ so only the gaps are read. Whatever does not match, and whatever the walk does n
 protobuf.
 
 The walk is strict rather than complete: fields known and in order, each once, text valid, lengths
-exact. An `Event` it accepts is one for which protobuf gives the same scalar.
+exact. An `Event` it accepts is one for which protobuf gives the same scalar; the tag alone may be
+text that is not UTF-8, which comes out as `repair` spells it.
 """
 
 from __future__ import annotations
@@ -104,6 +105,11 @@ def _is_version(payload: bytes) -> bool:
     return len(text) < 0x80 and payload[10] == len(text) and text.isascii()
 
 
+def decode_tag(text: bytes) -> str:
+    """Return a tag's bytes as text, each that is not UTF-8 as in `\\xff`."""
+    return text.decode("utf-8", "backslashreplace")
+
+
 # The walk ------------------------------------------------------------------------------------
 
 #: A field: its key (number and wire type), where its content begins and ends, its integer.
@@ -134,7 +140,7 @@ def _walk_event(payload: bytes, rest_at: int) -> Template:
     if value is None:
         raise _Unexpected
     value_at, format, simple = value
-    tag = payload[tag_at:tag_end].decode()
+    tag = decode_tag(payload[tag_at:tag_end])
     tag_at, tag_end, value_at = tag_at - rest_at, tag_end - rest_at, value_at - rest_at
     return Template(tag, rest_at, tag_at, tag_end, value_at, format, plugin, simple)
 
@@ -269,10 +275,7 @@ class TemplateDecoder:
 
     def _tag(self, text: bytes, template: Template) -> str | None:
         """Return the tag if its values of this form are scalars, by what is known by now."""
-        try:
-            tag = text.decode()
-        except UnicodeDecodeError:
-            return None
+        tag = decode_tag(text)
         if template.simple:
             return tag
         known = self.plugins.get(tag)

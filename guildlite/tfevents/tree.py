@@ -11,6 +11,7 @@ are, and a few others in turn, for what no kernel tells: writes through a memory
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -363,6 +364,22 @@ def _relative(parent: str, name: str) -> str:
     """Return an entry's name below the root, as text that any database takes."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return f"{parent}/{text}" if parent else text
+
+
+def unescape_name(name: str) -> str:
+    """Return the path that `FoundFile.name` stands for where bytes of it are not UTF-8.
+
+    A name may as well hold those characters itself, so try that one first.
+    """
+    if "\\x" not in name:
+        return name
+    return os.fsdecode(
+        re.sub(
+            rb"\\x([89a-f][0-9a-f])",
+            lambda match: bytes.fromhex(match[1].decode()),
+            os.fsencode(name),
+        )
+    )
 
 
 def open_regular(path: str | Path) -> FileIO:

@@ -19,7 +19,8 @@ from guildlite.flags import parse_scalar
 from guildlite.runs import Run, Status
 from guildlite.runs.media import FileRow, MediaItem
 from guildlite.runs.storable import number
-from guildlite.tfevents import ContentLost
+from guildlite.tfevents import ContentLost, EventDecoder
+from guildlite.tfevents.repair import repair_event
 from guildlite.tfevents.writer import EventWriter, are_floats, overflow_floats
 from guildlite.transfer.stored import EVENTS, Exported, StoredRun
 
@@ -166,10 +167,12 @@ def _copy_records(
 
 
 def _only(payload: bytes, chosen: set[int]) -> bytes:
-    """Return an event with these of its values, untouched when that is all of them."""
-    from tensorboard.compat.proto.event_pb2 import Event
+    """Return an event with these of its values, untouched when that is all of them.
 
-    event = Event.FromString(payload)
+    Text that is not UTF-8, for which TensorBoard would refuse the whole file, is spelt out.
+    """
+    event = EventDecoder().parse(payload)
+    payload = repair_event(payload) or payload
     if event.WhichOneof("what") != "summary" or len(event.summary.value) == len(chosen):
         return payload
     kept = [value for nth, value in enumerate(event.summary.value) if nth in chosen]

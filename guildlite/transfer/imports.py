@@ -32,6 +32,7 @@ from guildlite.runs.db import RunDb
 from guildlite.runs.facts import write_text
 from guildlite.runs.paths import RunPaths
 from guildlite.tfevents import open_regular
+from guildlite.tfevents.contents import PROJECTOR_CONFIG
 from guildlite.tfevents.logdir import CATCH_UP_BYTES, first_record_digest
 from guildlite.transfer.drafts import (
     DRAFT,
@@ -60,7 +61,7 @@ from guildlite.transfer.grouping import (
     group,
     peek,
 )
-from guildlite.transfer.stamps import ImportedRun, iter_imported, stamp_path
+from guildlite.transfer.stamps import ImportedRun, Stamp, iter_imported, stamp_path
 
 #: Held while runs are imported into a runs root; drafts that are there meanwhile are dead.
 _LOCK = ".import.lock"
@@ -285,9 +286,12 @@ class Importer:
 
     def _has_news(self, source: Source, known: ImportedRun) -> bool:
         stamps = known.stamp.files
-        return not known.trashed and any(
-            name not in stamps or not stamps[name].is_of(file)
-            for name, file in source.files.items()
+        return not known.trashed and (
+            any(
+                name not in stamps or not stamps[name].is_of(file)
+                for name, file in source.files.items()
+            )
+            or bool(_deleted_configs(source, known.stamp))
         )
 
     def _unchanged(self, source: Source, known: ImportedRun) -> Outcome:
@@ -374,6 +378,8 @@ class Importer:
             intake.take(db, files.sample(final=True))
             digests = {name: each.digest for name, each in stamp.files.items()}
             stamp.files |= source.stamps(digests | intake.digests)
+            for name in _deleted_configs(source, stamp):
+                del stamp.files[name]
             stamp.directories = sorted({*stamp.directories, *source.directories})
             flags = take_record(paths.db, stamp)
             db.write_start({}, flags)
@@ -406,6 +412,17 @@ def _load_blocks(sources: Iterable[Source]) -> None:
     if sum(file.size for one in sources for file in one.files.values()) >= CATCH_UP_BYTES:
         with contextlib.suppress(ImportError):  # no NumPy, or one that does not fit
             import_module("guildlite.tfevents.blocks")
+
+
+def _deleted_configs(source: Source, stamp: Stamp) -> list[str]:
+    """Return the configurations of embeddings that were there before; a copy keeps its own."""
+    if stamp.copied or len(stamp.files) <= len(source.files):
+        return []
+    return [
+        name
+        for name in stamp.files
+        if name not in source.files and os.path.basename(name) == PROJECTOR_CONFIG
+    ]
 
 
 def _outcome(source: Source, state: str, path: Path, intake: Intake) -> Outcome:

@@ -19,12 +19,13 @@ from typing import NamedTuple
 
 from guildlite.collect.events import EventFiles
 from guildlite.collect.follow import Follower
+from guildlite.collect.projectors import is_deleted
 from guildlite.errors import GuildliteError
 from guildlite.execute.sealing import collect_columns, start_record
 from guildlite.platform import FileLock, is_network_file_system
 from guildlite.runs import Run, RunReader
 from guildlite.runs.db import RunDb
-from guildlite.runs.media import LOGDIR_ATTR, FilesRoot, SourceRow
+from guildlite.runs.media import LOGDIR_ATTR, FilesRoot, SourceRow, logdir_path
 from guildlite.tfevents import ContentLost
 from guildlite.tfevents.logdir import first_record_digest
 
@@ -81,21 +82,25 @@ def rebuild(run: Run, *, force: bool = False) -> Rebuilt:
 
 
 def _rebuild(run: Run, db: RunDb, force: bool) -> Rebuilt:
-    logdir = db.attr(LOGDIR_ATTR)
-    root = FilesRoot(Path(logdir) if logdir else run.path)
+    stated = db.attr(LOGDIR_ATTR)
+    logdir = logdir_path(stated) if stated else None
+    root = FilesRoot(logdir or run.path)
     with RunReader(run.paths.db) as reader:
         sources = reader.source_rows()
+        listed_no_more = [
+            each.key for each in reader.embeddings() if is_deleted(root.path, each.config)
+        ]
     anew = {source.id: source for source in sources if _can_be_reread(root, source, sources)}
     kept = [
         source.path
         for source in sources
         if source.id not in anew and source.kind in (_EVENTS, _PROJECTOR, *_TABLES)
     ]
-    before = db.counts()
+    before = db.counts() - Counter({(key, "embedding"): 1 for key in listed_no_more})
     with db.rereading(anew):
         base = db.counts()
         if logdir:
-            _read_logdir(db, Path(logdir))
+            _read_logdir(db, logdir)
         else:
             _read_run(run, db)
         after = db.counts()
@@ -118,6 +123,8 @@ def _can_be_reread(root: FilesRoot, source: SourceRow, sources: Iterable[SourceR
     if source.kind in _TABLES and source.id != max(same):
         return False
     try:
+        if source.kind == _PROJECTOR and is_deleted(root.path, source.path):
+            return True
         with root.open(source.path) as file:
             if source.kind == _PROJECTOR:
                 return True

@@ -2,21 +2,26 @@
 
 Nothing is sampled away, and tensors are read too: TensorFlow 2 writes its scalars as tensors, which
 `SummaryReader(...).scalars` of tbparse leaves out. The reader stops at the first damaged record and
-cannot be told where to end, so where that matters it is given a copy of the records that are whole.
+cannot be told where to end, so where that matters it is given a copy of the records that are whole,
+with tags that are not UTF-8, which it cannot read, spelt out.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from guildlite.tfevents import BadFraming, BadPayload, Columns, RecordReader, open_regular
+from guildlite.tfevents.repair import repair_event
 
 _NAN = float("nan")
 #: A kind of reading in which no reservoir is smaller than what is put into it.
@@ -34,11 +39,14 @@ class Survey:
     """Where the whole records of a file are, up to some byte.
 
     `spans` are stretches of records without damage, as (start, end); `damage` says what lies
-    between and behind them. `restarts` tells that TensorBoard may drop earlier points of the file.
+    between and behind them. `respelt` has the records whose text is not UTF-8, as TensorBoard can
+    read them, by offset; each is a span of its own. `restarts` tells that TensorBoard may drop
+    earlier points of the file.
     """
 
     spans: list[tuple[int, int]] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    respelt: dict[int, bytes] = field(default_factory=dict)
     restarts: bool = False
 
 
@@ -75,6 +83,11 @@ def survey(path: str, end: int, *, decode: bool = False) -> Survey:
                 if payload is None:
                     break
                 reason = _why_no_event(payload) if decode else ""
+                respelt = repair_event(payload) if reason else None
+                if respelt is not None and not _why_no_event(respelt):
+                    _add_span(found.spans, start, at)
+                    _add_span(found.spans, at, reader.offset)
+                    found.respelt[at], start, reason = respelt, reader.offset, ""
             except BadPayload as error:
                 reason, payload = error.reason, b""
             except BadFraming as error:
@@ -119,18 +132,27 @@ def _field(payload: bytes) -> int:
 
 
 @contextmanager
-def whole_records(path: str, spans: Sequence[tuple[int, int]]) -> Iterator[str]:
+def whole_records(path: str, surveyed: Survey) -> Iterator[str]:
     """Yield the path of a file that has just these records: the file itself if that is all of it.
 
-    Raises OSError.
+    A file whose path is not UTF-8, which TensorBoard cannot open, comes by another one. Raises
+    OSError.
     """
-    if list(spans) == [(0, os.stat(path).st_size)]:
+    is_whole = surveyed.spans == [(0, os.stat(path).st_size)]
+    if is_whole and _is_utf8(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="gl-verify-") as directory:
         copy = Path(directory, "events.out.tfevents.copy")
+        if is_whole:
+            copy.symlink_to(os.path.abspath(path))
+            yield str(copy)
+            return
         with open_regular(path) as file, copy.open("wb") as out:
-            for start, end in spans:
+            for start, end in surveyed.spans:
+                if start in surveyed.respelt:
+                    out.write(_framed(surveyed.respelt[start]))
+                    continue
                 file.seek(start)
                 while start < end and (data := file.read(min(_COPIED_AT_ONCE, end - start))):
                     out.write(data)
@@ -138,8 +160,34 @@ def whole_records(path: str, spans: Sequence[tuple[int, int]]) -> Iterator[str]:
         yield str(copy)
 
 
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _framed(payload: bytes) -> bytes:
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    file = io.BytesIO()
+    RecordWriter(file).write(payload)
+    return file.getvalue()
+
+
 class NotReadable(Exception):
     """The independent reader gave up on a file."""
+
+
+def use_own_reader() -> None:
+    """Have TensorBoard read by itself, as it does where TensorFlow is not installed.
+
+    TensorFlow's reader takes seconds to import, writes to the terminal, and at some damaged files
+    it ends the whole process. The module named here is TensorBoard's own switch for that.
+    """
+    name = "tensorboard.compat.notf"
+    sys.modules.setdefault(name, ModuleType(name))
 
 
 def read(path: str, *, purge: bool = False) -> Found:
@@ -147,6 +195,7 @@ def read(path: str, *, purge: bool = False) -> Found:
 
     With `purge` it drops what it takes for written before a crash. Raises `NotReadable`.
     """
+    use_own_reader()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with _quietly():

@@ -215,12 +215,12 @@ class _Check:
         if file.row is not None and self._active:
             end = min(end, file.row.offset)
         surveyed = referee.survey(file.path, end)
-        path = stack.enter_context(referee.whole_records(file.path, surveyed.spans))
+        path = stack.enter_context(referee.whole_records(file.path, surveyed))
         try:
             found = referee.read(path)
         except referee.NotReadable:
             surveyed = referee.survey(file.path, end, decode=True)
-            path = stack.enter_context(referee.whole_records(file.path, surveyed.spans))
+            path = stack.enter_context(referee.whole_records(file.path, surveyed))
             found = referee.read(path)
         if surveyed.damage:
             self._report.damage[file.name] = surveyed.damage

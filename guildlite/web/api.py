@@ -189,7 +189,7 @@ def _add_series(api: APIRouter, workspace: Workspace) -> None:
         everything = workspace.runs() if len(ids) > 1 else None
         runs = [workspace.get(run_id, everything) for run_id in ids]
         live = any(is_live(one) for one in runs)
-        version = _version(runs, f"{live} {request.url.query}")
+        version = run_version(runs, f"{live} {request.url.query}")
         if request.headers.get("if-none-match") == version:
             return Response(status_code=304, headers={"etag": version})
         cursors = _cursors(after, len(runs) * len(tag))
@@ -238,7 +238,7 @@ def _cursors(text: str, count: int) -> list[int]:
     return found
 
 
-def _version(runs: Iterable[Run], words: str) -> str:
+def run_version(runs: Iterable[Run], words: str) -> str:
     """Return an ETag that changes with whatever these run.db files would answer.
 
     A running run writes its write-ahead log, a sealed one the file itself.

@@ -9,9 +9,13 @@ from fastapi import FastAPI
 import guildlite
 from guildlite.http import Guard, Tokens, install_error_handlers, install_static
 from guildlite.project import Project
+from guildlite.web.actions import FORM_PREFIXES, Actions, make_actions_router
 from guildlite.web.api import make_router
 from guildlite.web.listing import Listing
+from guildlite.web.mediaapi import make_media_router
+from guildlite.web.mediacache import ContentCache
 from guildlite.web.pages import Pages
+from guildlite.web.tensorboard import PREFIX, TensorBoards
 from guildlite.web.workspace import Settle, Workspace
 
 
@@ -23,16 +27,21 @@ def create_app(
     bind_host: str = "127.0.0.1",
     tokens: Tokens | None = None,
     settle: Settle | None = None,
+    read_only: bool = False,
 ) -> Guard:
     """Return the viewer of the runs of `project`, or of ./runs below `directory` without one.
 
-    `name` is what pages call it, by default as the project or directory is called. `settle` is
-    called with the runs a request is about, to finish those that ended unseen; without it no file
-    is ever written. Beyond loopback `tokens` are demanded.
+    `name` is what pages call it, by default as the project or directory is called. With `read_only`
+    nothing can be started, stopped or changed. `settle` is called with the runs a request is about,
+    to finish those that ended unseen; without it no file is ever written. Beyond loopback `tokens`
+    are demanded.
     """
-    workspace = Workspace(directory, project, name=name, settle=settle)
+    workspace = Workspace(directory, project, name=name, settle=settle, read_only=read_only)
     listing = Listing(workspace)
-    pages = Pages(workspace, listing)
+    contents = ContentCache()
+    pages = Pages(workspace, listing, contents)
+    actions = Actions(workspace, pages.render)
+    boards = TensorBoards(workspace, pages.render)
     app = FastAPI(
         title="guildlite viewer",
         version=guildlite.__version__,
@@ -40,14 +49,20 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        lifespan=boards.lifespan,
     )
     install_error_handlers(app, page=pages.error)
     app.include_router(make_router(workspace, listing, tokens))
+    app.include_router(make_media_router(workspace, contents))
+    app.include_router(make_actions_router(actions))
     pages.install(app)
+    actions.install(app)
+    boards.install(app)
     install_static(app, "guildlite.web")
     return Guard(
         app,
         bind_host=bind_host,
         tokens=tokens,
+        form_prefixes=(f"{PREFIX}/", *FORM_PREFIXES),
         sign_in="open the link that `gl view` printed; `gl view` prints a new one when asked again",
     )

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol, TypeVar
 
 from guildlite.project import Chart
 from guildlite.runs import RunReader
 from guildlite.runs.reader import chart_rows
-from guildlite.series import SYSTEM_KEY, Summary, is_system_key
+from guildlite.series import SYSTEM_KEY, Summary, group_scalars, is_system_key
 from guildlite.web.charts import SLOTS, Line
 from guildlite.web.numbers import unit_of
 from guildlite.web.workspace import natural
@@ -39,17 +39,28 @@ _TOGETHER = (
     Chart("GPU utilisation", r"gpu\d*/util"),
     Chart("GPU memory", r"gpu\d*/mem/util"),
 )
+#: Group of series without a slash in their key; stands last.
+_NO_GROUP = "other"
 _FAMILIES = {"op": "Process tree", "sys": "This machine", "gpu": "GPU"}
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+_Series = TypeVar("_Series", bound=_Keyed)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A card before its points are read."""
+    """A card before its points are read. `names` are its lines' where these are not their keys."""
 
     group: str
     title: str
     series: list[Summary]
     left_out: int = 0
+    names: dict[str, str] = field(default_factory=dict)
 
 
 class Source(NamedTuple):
@@ -84,7 +95,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """One page of cards by group, and what the whole would be. `problem` says the regex is bad."""
+    """One page of cards by group, and what the whole would be. `problem` says the regex is bad.
+
+    `others` counts the series that hold no numbers.
+    """
 
     groups: list[tuple[str, list[Card]]]
     tags: str
@@ -93,7 +107,7 @@ class Cards:
     shown: int
     page: int
     pages: int
-    others: list[Summary] = field(default_factory=list)
+    others: int = 0
 
 
 def read_cards(
@@ -126,7 +140,7 @@ def read_cards(
         shown=len(wanted),
         page=page,
         pages=len(pages),
-        others=[] if system else [s for s in everything if s.kind != "scalar"],
+        others=0 if system else len(reader.media()),
     )
 
 
@@ -144,7 +158,7 @@ def paged(plans: Sequence[Plan]) -> list[list[Plan]]:
     return pages
 
 
-def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | None]:
+def filter_keys(series: list[_Series], tags: str) -> tuple[list[_Series], str | None]:
     """Return the series with a match of the regex in their key, and what is wrong with it."""
     if not tags:
         return series, None
@@ -159,8 +173,13 @@ def filter_keys(series: list[Summary], tags: str) -> tuple[list[Summary], str | 
     return [summary for summary in series if pattern.search(summary.key)], None
 
 
-def plan_metrics(series: Sequence[Summary], charts: Iterable[Chart]) -> list[Plan]:
-    """Return the project's charts, then one for each other series by first part of its key."""
+def plan_metrics(
+    series: Sequence[Summary], charts: Iterable[Chart], *, together: bool = True
+) -> list[Plan]:
+    """Return the project's charts, then one for each other series by first part of its key.
+
+    With `together`, series that `add_scalars` wrote together share one.
+    """
     plans = []
     taken: set[str] = set()
     for chart in charts:
@@ -168,15 +187,28 @@ def plan_metrics(series: Sequence[Summary], charts: Iterable[Chart]) -> list[Pla
         if found:
             plans.append(_plan("", chart.title, found))
             taken.update(summary.key for summary in found)
-    groups: dict[str, list[Summary]] = {}
-    for summary in series:
-        if summary.key not in taken:
-            head, slash, _ = summary.key.partition("/")
-            groups.setdefault(head if slash else "", []).append(summary)
-    for group in sorted(groups, key=lambda name: (not name, natural(name))):
-        members = sorted(groups[group], key=lambda summary: natural(summary.key))
-        plans += [_plan(group or "other", summary.key, [summary]) for summary in members]
+    groups: dict[str, list[Plan]] = {}
+    rest = [summary for summary in series if summary.key not in taken]
+    for plan in _own_charts(rest, together):
+        groups.setdefault(plan.group, []).append(plan)
+    for group in sorted(groups, key=lambda name: (name == _NO_GROUP, natural(name))):
+        plans += sorted(groups[group], key=lambda plan: natural(plan.title))
     return plans
+
+
+def _own_charts(series: Sequence[Summary], together: bool) -> Iterator[Plan]:
+    by_key = {summary.key: summary for summary in series}
+    for tag, members in group_scalars(by_key if together else ()).items():
+        found = [by_key.pop(key) for key in members.values()]
+        names = {key: name for name, key in members.items()}
+        yield replace(_plan(_group_of(tag), tag, found), names=names)
+    for key, summary in by_key.items():
+        yield _plan(_group_of(key), key, [summary])
+
+
+def _group_of(key: str) -> str:
+    head, slash, _ = key.partition("/")
+    return head if slash else _NO_GROUP
 
 
 def plan_system(series: Sequence[Summary]) -> list[Plan]:
@@ -207,7 +239,9 @@ def _plan(group: str, title: str, series: list[Summary]) -> Plan:
 
 def _read_card(run_id: str, reader: RunReader, plan: Plan, system: bool) -> Card:
     lines = [
-        Line(summary.key, reader.chart(summary.key, WHOLE_POINTS), slot)
+        Line(
+            plan.names.get(summary.key, summary.key), reader.chart(summary.key, WHOLE_POINTS), slot
+        )
         for slot, summary in enumerate(plan.series)
     ]
     return Card(
@@ -216,7 +250,7 @@ def _read_card(run_id: str, reader: RunReader, plan: Plan, system: bool) -> Card
         in_seconds=system,
         series=plan.series,
         lines=lines,
-        sources=[Source(run_id, line.name, line.slot) for line in lines],
+        sources=[Source(run_id, s.key, slot) for slot, s in enumerate(plan.series)],
         thinned=any(summary.count > WHOLE_POINTS for summary in plan.series),
         left_out=plan.left_out,
     )

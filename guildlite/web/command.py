@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from guildlite.platform import ProcessIdentity
-from guildlite.web.state import Running, find_running, forget_running, write_running
+from guildlite.web.state import (
+    TOKEN_VARIABLE,
+    Running,
+    find_running,
+    forget_running,
+    write_running,
+)
 
 if TYPE_CHECKING:
     from guildlite.web.workspace import Settle
-
-#: Environment variable with the secret scripts use; without it each start makes its own.
-TOKEN_VARIABLE = "GL_TOKEN"
 
 
 class RunSource(Protocol):
@@ -51,7 +54,7 @@ def serve_viewer(
 
     host: where to listen; every address, loopback too, demands the token.
     port: 0 takes any free one.
-    read_only: nothing is changed, not even a run finished that ended unseen.
+    read_only: nothing is started, stopped or changed, not even a run finished that ended unseen.
     open_browser: done only where there is a screen.
     source: where the runs come from, instead of a project; entered while the viewer runs.
     out: gets each line for people.
@@ -88,7 +91,14 @@ def serve_viewer(
         tokens = Tokens(os.environ.get(TOKEN_VARIABLE))
         settle = None if read_only else _settle()
         app = create_app(
-            directory, project, name=name, bind_host=host, tokens=tokens, settle=settle
+            directory,
+            project,
+            name=name,
+            bind_host=host,
+            tokens=tokens,
+            settle=settle,
+            # Log directories are looked at: there is no project to start anything of.
+            read_only=read_only or source is not None,
         )
         server = HttpServer(app, sock, grace_s=2)
         url = base_url(host, server.port)

@@ -139,7 +139,7 @@ def _read_cards(
     keys = {key: summary for each in summaries.values() for key, summary in each.items()}
     wanted, problem = cards.filter_keys(list(keys.values()), tags)
     plans = []
-    for plan in cards.plan_metrics(wanted, ()):
+    for plan in cards.plan_metrics(wanted, (), together=False):
         key = plan.series[0].key
         members = [summaries[run.id][key] for run in runs if key in summaries[run.id]]
         plans.append(cards.Plan(plan.group, plan.title, members))

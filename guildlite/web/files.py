@@ -170,7 +170,7 @@ class FileResponse(Response):
         span = None
         # If-Range would need validators; a whole file is always a right answer to it.
         if "if-range" not in request_headers:
-            span = _parse_range(request_headers.get("range", ""), size)
+            span = parse_range(request_headers.get("range", ""), size)
         if span is not None and span[0] > span[1]:
             file.close()
             raise RequestError(
@@ -222,7 +222,7 @@ def _headers(file: IO[bytes], name: str) -> dict[str, str]:
     return headers
 
 
-def _parse_range(header: str, size: int) -> tuple[int, int] | None:
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
     """Return first and last byte asked for, first > last when there are none such.
 
     None for no range, several, or nonsense: the whole file answers these.

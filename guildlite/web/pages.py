@@ -25,15 +25,21 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from guildlite import wording
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
-from guildlite.web import ansi, cards, charts, files, numbers, rundata
+from guildlite.web import ansi, cards, charts, files, media, numbers, rundata
 from guildlite.web.comparison import MOST_RUNS, read_comparison
+from guildlite.web.launching import can_evaluate, next_strength
 from guildlite.web.listing import Listing, RunRow
+from guildlite.web.mediacache import ContentCache
+from guildlite.web.mediacompare import read_images
+from guildlite.web.mediawords import KINDS, LOOKS, ZOOMS, Words
 from guildlite.web.scripts import Scripts
+from guildlite.web.tensorboard import board_url
 from guildlite.web.workspace import Workspace, is_live
 
 SECTIONS = (
     ("", "Overview"),
     ("scalars", "Metrics"),
+    ("media", "Media"),
     ("system", "System"),
     ("output", "Output"),
     ("files", "Files"),
@@ -62,9 +68,10 @@ class _Here:
 class Pages:
     """Renders the pages of one workspace; handlers run in worker threads and share nothing else."""
 
-    def __init__(self, workspace: Workspace, listing: Listing) -> None:
+    def __init__(self, workspace: Workspace, listing: Listing, contents: ContentCache) -> None:
         self.workspace = workspace
         self.listing = listing
+        self.contents = contents
         self._templates = _environment()
 
     def install(self, app: Starlette) -> None:
@@ -78,6 +85,7 @@ class Pages:
             "/compare": self.compare,
             "/runs/{run_id}": self.overview,
             "/runs/{run_id}/scalars": self.scalars,
+            "/runs/{run_id}/media": self.media,
             "/runs/{run_id}/system": self.system,
             "/runs/{run_id}/output": self.output,
             "/runs/{run_id}/files": self.files,
@@ -102,6 +110,8 @@ class Pages:
 
     def runs(self, request: Request) -> Response:
         query = request.query_params
+        if query.get("trash") == "1":
+            return self.trash(request)
         table = self.listing.table(
             query.get("q", "").strip()[:1000],
             query.get("sort", ""),
@@ -111,14 +121,25 @@ class Pages:
         live = table.live and not table.query
         few = QUIET_FOLLOW_S if table.total <= FEW_RUNS else None
         follow_s = FOLLOW_S if table.live else few
-        return self._render(request, "runs.html", live=live, follow_s=follow_s, table=table)
+        # Only what lies there is spoken of, whatever the address says.
+        moved = set(query.get("trashed", "").split(",")) - {""}
+        trashed = (
+            [run for run in self.workspace.store.trashed() if run.id in moved] if moved else []
+        )
+        return self.render(
+            request, "runs.html", live=live, follow_s=follow_s, table=table, trashed=trashed
+        )
+
+    def trash(self, request: Request) -> Response:
+        rows = [self.listing.row(run) for run in self.workspace.store.trashed()]
+        return self.render(request, "trash.html", rows=rows)
 
     def compare(self, request: Request) -> Response:
         query = request.query_params
         # A form of check boxes sends `run` several times, a short link has commas.
         ids = [each for word in query.getlist("run") for each in word.split(",") if each]
         if not ids:
-            return self._render(request, "compare.html", comparison=None)
+            return self.render(request, "compare.html", comparison=None)
         found = read_comparison(
             self.workspace,
             self.listing,
@@ -126,8 +147,13 @@ class Pages:
             tags=query.get("tags", "").strip(),
             page=_number(query.get("page")) or 1,
         )
-        return self._render(
-            request, "compare.html", live=found.live and not found.cards.tags, comparison=found
+        words = Words.for_images(query)
+        return self.render(
+            request,
+            "compare.html",
+            live=found.live and not (found.cards.tags or words.step is not None),
+            comparison=found,
+            images=read_images(self.workspace, ids, words, self.contents),
         )
 
     # One run
@@ -159,6 +185,21 @@ class Pages:
             return self._trouble(request, section, here, error)
         return self._run_page(
             request, "scalars.html", section, here, filtered=bool(page.tags), cards=page
+        )
+
+    def media(self, request: Request) -> Response:
+        here = self._here(request)
+        query = request.query_params
+        try:
+            with here.run.read() as reader:
+                if "go" in query:
+                    return RedirectResponse(media.picked_url(reader, request.url.path, query), 303)
+                words = Words.parse(query)
+                page = media.read_media(here.run, reader, words, self.contents)
+        except RunUnreadable as error:
+            return self._trouble(request, "media", here, error)
+        return self._run_page(
+            request, "media.html", "media", here, filtered=page.chosen, found=page
         )
 
     def output(self, request: Request) -> Response:
@@ -203,7 +244,7 @@ class Pages:
         api = request.url.path.startswith("/api/")
         if api or "text/html" not in request.headers.get("accept", ""):
             return None
-        return self._render(request, "error.html", status=status, problem=body)
+        return self.render(request, "error.html", status=status, problem=body)
 
     def _here(self, request: Request) -> _Here:
         runs = self.workspace.runs()
@@ -230,7 +271,7 @@ class Pages:
         status: int = 200,
         **values: object,
     ) -> Response:
-        return self._render(
+        return self.render(
             request,
             template,
             status=status,
@@ -244,7 +285,7 @@ class Pages:
             **values,
         )
 
-    def _render(
+    def render(
         self,
         request: Request,
         template: str,
@@ -258,11 +299,14 @@ class Pages:
         script is to look for what is new, which disturbs nobody.
         """
         paused = request.query_params.get("live") == "0"
+        # A word may come several times, as `run` does.
+        given = request.query_params.multi_items()
 
         def url(**changes: object) -> str:
             """Return this page's address with some of its words changed; None removes one."""
-            words = {**request.query_params, **changes}
-            query = urlencode({name: value for name, value in words.items() if value is not None})
+            kept = [(name, value) for name, value in given if name not in changes]
+            made = [(name, value) for name, value in changes.items() if value is not None]
+            query = urlencode([*kept, *made])
             path = quote(request.scope["path"])
             return f"{path}?{query}" if query else path
 
@@ -277,7 +321,9 @@ class Pages:
             **values,
         )
         # A page shows what is true now; the back button may show it again without asking.
-        return HTMLResponse(html, status_code=status, headers={"cache-control": "no-cache"})
+        # Forms of a page without a referrer would say that their origin is null.
+        headers = {"cache-control": "no-cache", "referrer-policy": "same-origin"}
+        return HTMLResponse(html, status_code=status, headers=headers)
 
 
 def run_url(run_id: str) -> str:
@@ -299,6 +345,10 @@ def series_url(source: cards.Source) -> str:
 def _lines_json(sources: list[cards.Source]) -> str:
     """Return a card's lines for its script; not Markup, so the template escapes it."""
     return json.dumps([source._asdict() for source in sources])
+
+
+def _from_ms(at_ms: int | None) -> float | None:
+    return None if at_ms is None else at_ms / 1000
 
 
 def _number(text: str | None) -> int | None:
@@ -324,6 +374,8 @@ def _environment() -> Environment:
         listed=rundata.listed,
         ansi=_line,
         message=_message,
+        ms=_from_ms,
+        typed=_typed,
         lines_json=_lines_json,
     )
     environment.globals.update(
@@ -331,11 +383,18 @@ def _environment() -> Environment:
         series_url=series_url,
         most_compared=MOST_RUNS,
         run_url=run_url,
+        board_url=board_url,
+        next_strength=next_strength,
+        can_evaluate=can_evaluate,
         file_url=file_url,
         lines_per_page=rundata.LINES_PER_PAGE,
         is_image=files.is_image,
         unit_of=numbers.unit_of,
         slot_class=charts.slot_class,
+        media=media,
+        media_kinds=KINDS,
+        media_looks=LOOKS,
+        media_zooms=ZOOMS,
         table_of=cards.table_of,
         line_chart=_markup(charts.line_chart),
         sparkline=_markup(charts.sparkline),
@@ -362,6 +421,14 @@ def _line(text: str) -> Markup:
 def _message(text: str) -> Markup:
     """Return a message for people as HTML: names between backticks as code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(ansi.shown(text))))
+
+
+def _typed(text: str) -> Markup:
+    """Return a text for a field, which sends it back: exactly that, invisible parts by number."""
+    text = text.encode("utf-8", "replace").decode()
+    return Markup(
+        "".join(c if c.isprintable() or c == "\n" else f"&#{ord(c)};" for c in escape(text))
+    )
 
 
 def _markup(function: Callable[..., str]) -> Callable[..., Markup]:

@@ -16,6 +16,9 @@ from pathlib import Path
 from guildlite.cache import CacheFile
 from guildlite.platform import ProcessIdentity
 
+#: Environment variable with the secret scripts use; without it each start makes its own.
+TOKEN_VARIABLE = "GL_TOKEN"
+
 _TIMEOUT_S = 2.0
 _MOST_BYTES = 16 * 1024
 

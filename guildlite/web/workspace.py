@@ -21,6 +21,7 @@ class Workspace:
     """The runs below one root, seen with the eyes of one project file.
 
     `settle` finishes runs that ended while nobody wrote for them; None leaves every file alone.
+    `read_only` says that nothing may be started, stopped or changed from here.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Workspace:
         *,
         name: str | None = None,
         settle: Settle | None = None,
+        read_only: bool = False,
     ) -> None:
+        self.read_only = read_only
         self.directory = directory
         self.project = project
         self._name = name
@@ -85,6 +88,13 @@ class Workspace:
         raise RunNotFound(
             f"there is no run `{run_id[:100]}`", hint="it may have been removed since"
         )
+
+    def get_trashed(self, run_id: str) -> Run:
+        """Return the run in the trash with exactly this id; raises RunNotFound."""
+        for run in self.store.trashed():
+            if run.id == run_id:
+                return run
+        raise RunNotFound(f"`{run_id[:100]}` is not in the trash", hint="it may be back already")
 
     def latest(self) -> Run:
         """Return the newest run; raises RunNotFound when there is none."""

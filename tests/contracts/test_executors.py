@@ -141,3 +141,17 @@ class TestExecutor:
         FrontEnd(started.run, started.record, started.job, (out, err), lambda _: None).follow()
         assert (out.getvalue(), err.getvalue()) == (b"said\n", b"")
         assert fresh(started.run).status == "completed"
+
+
+@pytest.mark.parametrize("free", range(97, 102))
+def test_a_caller_with_many_open_files_starts_a_run(tmp_path: Path, free: int) -> None:
+    # What the supervisor is given by number must not depend on the numbers of the caller's files.
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    while opened[-1] < free - 1:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+    try:
+        run = Started(LocalExecutor(), tmp_path, "print('loss: 0.5')", on=None).end()
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    assert (run.status, run.exit_code) == ("completed", 0)

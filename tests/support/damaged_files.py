@@ -98,8 +98,9 @@ def _payloads() -> Iterator[Damaged]:
         "a length beyond the end": PAYLOADS[2][:-20],
         "a group that is never closed": b"\x0b",
         "field number 0": b"\x00\x00",
-        "a tag that is not UTF-8": PAYLOADS[2].replace(b"loss", b"lo\xff\xfe"),
-        "a tag with half a character": PAYLOADS[2].replace(b"loss", b"los\xe2"),
+        "a tag that is not UTF-8 and half a value": (
+            PAYLOADS[2].replace(b"loss", b"lo\xff\xfe")[:-2]
+        ),
     }.items():
         data = GOOD[:AT] + records(payload) + GOOD[BEHIND:]
         yield Damaged(f"holds {name}", data, [0, 2, 3], len(data), 1, AT)

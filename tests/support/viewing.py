@@ -46,11 +46,15 @@ def make_project(directory: Path) -> Place:
 
 @contextmanager
 def viewing(
-    directory: Path, *, project: bool = True, settle: Settle | None = None
+    directory: Path,
+    *,
+    project: bool = True,
+    settle: Settle | None = None,
+    read_only: bool = False,
 ) -> Iterator[httpx.Client]:
     """Serve the viewer of `directory`; gives a client that asks for HTML and has the token."""
     found = load_project(directory / "project.yml") if project else None
-    app = create_app(directory, found, tokens=Tokens(SECRET), settle=settle)
+    app = create_app(directory, found, tokens=Tokens(SECRET), settle=settle, read_only=read_only)
     with running(app) as port:
         client = httpx.Client(
             base_url=f"http://127.0.0.1:{port}",
