@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from support.commands import call
 from support.run_dirs import START, make_run
 
-from guildlite.cli.runs import parse_since
+from guildlite.cli.picking import parse_since
 from guildlite.cli.why import last_traceback
 from guildlite.errors import UsageError
 from guildlite.runs import Run, RunStore
@@ -152,11 +153,95 @@ def test_no_runs_is_no_error(store: RunStore) -> None:
     assert call("runs", "--trash") == (0, "", "the trash is empty\n")
 
 
-@pytest.mark.parametrize("words", [["loss", "<", "0.1"], ["model=a"], ["a", "and", "b"]])
-def test_expressions_are_refused_not_taken_for_words(store: RunStore, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (["train/loss < 0.6"], [2, 3]),
+        (["min(loss) = 0.25", "and", "lr > 0.2"], [2]),
+        (["status = failed or label contains base"], [1, 3]),
+        (["status = failed or lr = 0.5", "--model", "expert"], [1]),
+        (["not has epochs"], [1]),
+        (["started >= 2026-11-20", "--since", "2026-11-19", "--status", "completed"], [2, 3]),
+        (["--sort", "lr"], [1, 3, 2]),
+        (["--sort", "-lr", "-n", "2"], [2, 3]),
+        (["--sort=-started", "has loss"], [2, 3]),
+    ],
+)
+def test_a_filter_is_a_condition(three: list[Run], words: list[str], numbers: list[int]) -> None:
     answer = call("runs", *words)
-    assert answer.status == 2
-    assert answer.err.startswith(f"error: `{' '.join(words)}` is an expression")
+    assert answer.status == 0, answer.err
+    assert [int(line.split()[0]) for line in answer.out.splitlines()[1:]] == numbers
+
+
+def test_an_error_in_a_filter_is_pointed_at(three: list[Run]) -> None:
+    answer = call("runs", "status = failed and", "los < 0.1", "--model", "expert")
+    assert (answer.status, answer.out) == (2, "")
+    error, text, caret, hint = answer.err.splitlines()
+    assert error.startswith("error: column 21 of `status = failed and los < 0.1`: ")
+    assert text == "  status = failed and los < 0.1"
+    assert caret == "  " + " " * 20 + "^"
+    assert "train/loss" in hint or "loss" in hint
+
+
+def test_the_caret_stands_below_wide_and_unseen_characters(three: list[Run]) -> None:
+    _, text, caret, *_ = call("runs", "label = '漢\x07' and (").err.splitlines()
+    assert text == "  label = '漢\\x07' and ("
+    # The ideograph takes two columns, the escaped control character four.
+    assert caret.index("^") == 2 + len("label = '##\\x07' and (")
+
+
+def test_names_of_the_project_are_no_mistake(three: list[Run], tmp_path: Path) -> None:
+    (tmp_path / "project.yml").write_text("metrics: {f1: {goal: max}}\n")
+    assert call("runs", "f1 > 0.5") == (0, "", "none of 3 runs matches\n")
+    assert call("runs", "f2 > 0.5").status == 2
+
+
+def test_columns_are_those_asked_for(three: list[Run]) -> None:
+    words = ("--columns", "lr,min(loss)", "--columns", "step(train/loss < 0.5), duration,label")
+    head, first, second, third = call("runs", *words).out.splitlines()
+    assert head.split() == [
+        "#", "lr", "min(train/loss)", "step(train/loss", "<", "0.5)", "duration", "label",
+    ]  # fmt: skip
+    assert first.split() == ["1", "0.01", "1m", "04s"]
+    assert second.split() == ["2", "0.5", "0.25", "1", "1m", "04s"]
+    assert third.split() == ["3", "0.1", "0.25", "1", "1m", "04s", "baseline"]
+    assert call("runs", *words, "--json").json[2]["columns"] == {
+        "flag.lr": 0.1, "min(train/loss)": 0.25, "step(train/loss < 0.5)": 1,
+        "duration": 64.0, "label": "baseline",
+    }  # fmt: skip
+    assert call("runs", "--columns", "nothing").status == 2
+
+
+def test_csv_has_all_flags_and_metrics(three: list[Run]) -> None:
+    answer = call("runs", "--csv", "--sort", "started")
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    assert [row["number"] for row in rows] == ["3", "2", "1"]
+    assert rows[0]["flag.lr"] == "0.1" and rows[0]["flag.epochs"] == "5"
+    assert rows[0]["train/loss"] == "0.5" and rows[0]["label"] == "baseline"
+    assert rows[2]["flag.epochs"] == "" and rows[2]["status"] == "failed"
+    assert "sys/cpu/util" not in rows[0]
+    few = call("runs", "--csv", "--columns", "model,lr").out
+    assert few.splitlines() == ["number,model,flag.lr", "1,expert,0.01", "2,intro,0.5",
+                                "3,expert,0.1"]  # fmt: skip
+    assert call("runs", "--csv", "--json").status == 2
+
+
+def test_the_trash_is_filtered_alike(three: list[Run], store: RunStore) -> None:
+    for run in three[:2]:
+        store.trash(run)
+    answer = call("runs", "--trash", "lr = 0.5")
+    assert [line.split()[:2] for line in answer.out.splitlines()[1:]] == [["2", three[1].id]]
+    assert [each["id"] for each in call("runs", "--json").json] == [three[2].id]
+
+
+def test_a_cache_that_cannot_be_written_changes_no_answer(
+    three: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no directory")
+    expected = call("runs", "loss < 0.6")
+    monkeypatch.setenv("GUILDLITE_CACHE", str(tmp_path / "file"))
+    assert call("runs", "loss < 0.6") == expected
+    assert len(expected.out.splitlines()) == 3
 
 
 def test_one_bad_run_does_not_hide_the_others(three: list[Run]) -> None:
@@ -501,6 +586,67 @@ def test_rm_refuses_all_when_one_is_running(three: list[Run], store: RunStore) -
         f"error: run `{running.id}` is running\nhint: stop it first: `gl stop {running.id}`\n"
     )
     assert len(store.list()) == 4
+
+
+def test_rm_by_a_filter_shows_and_asks(
+    three: list[Run], store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    answer = call("rm", "--where", "model = expert")
+    assert (answer.status, answer.out) == (1, "")
+    assert answer.err.splitlines() == [
+        f"  {three[0].id}",
+        f"  {three[2].id}  baseline",
+        "move 2 runs to the trash? [y/N] nothing done",
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert call("rm", "--where", "model = expert").status == 0
+    assert [run.id for run in store.list()] == [three[1].id]
+    # What is not said yes to by anybody is not done.
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    answer = call("restore", "--where", "label = baseline")
+    assert answer.status == 2 and "`gl restore --yes` does not ask" in answer.err
+    assert call("restore", "--where", "label = baseline", "--yes").status == 0
+    assert [run.id for run in store.list()] == [three[1].id, three[2].id]
+
+
+def test_words_and_stars_by_a_filter(three: list[Run]) -> None:
+    assert call("label", "--where", "epochs = 5", "{new}", "--yes").status == 0
+    assert [Run(run.path).label for run in three] == ["", "{new}", "{new}"]
+    assert call("mark", "--where", "lr < 0.2", "--yes").status == 0
+    assert [Run(run.path).marked for run in three] == [True, False, True]
+    assert call("mark", "--clear", "--where", "marked = true", "--yes").status == 0
+    assert call("label", "--clear", "--where", "label = '{new}'", "--yes").status == 0
+    assert [Run(run.path).label for run in three] == ["", "", ""]
+    assert call("runs", "marked = true").out == ""
+
+
+def test_rm_by_a_filter_refuses_all_when_one_is_running(three: list[Run], store: RunStore) -> None:
+    make_run(store, started=START + 300, ended=False, alive=True)
+    answer = call("rm", "--where", "model = expert", "--yes")
+    assert answer.status == 1 and "is running" in answer.err
+    assert len(store.list()) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["rm", "1", "--where", "lr = 1"], "RUN and `--where` exclude each other"),
+        (["label", "1", "x", "--where", "lr = 1"], "RUN and `--where` exclude each other"),
+        (["label", "--where", "lr = 1"], "`gl label` needs TEXT"),
+        (["rm", "--where", " "], "`--where` needs a condition"),
+        (["mark", "--where", "lr ="], "column 5 of `lr =`"),
+        (["restore"], "`gl restore` needs RUN"),
+    ],
+)
+def test_bulk_refuses(three: list[Run], words: list[str], error: str) -> None:
+    answer = call(*words)
+    assert answer.status == 2
+    assert error in answer.err.splitlines()[0]
+
+
+def test_a_filter_that_fits_no_run_does_nothing(three: list[Run]) -> None:
+    assert call("rm", "--where", "lr = 7") == (0, "", "no run passes `lr = 7`\n")
 
 
 def test_purge_asks_and_only_empties_the_trash(

@@ -25,7 +25,9 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Look": {
         "runs": ("runs", "List runs, newest first"),
-        "show": ("runs", "Show a run: command, flags, metrics, files"),
+        "show": ("show", "Show a run: command, flags, metrics, files"),
+        "compare": ("compare", "Put runs side by side, or groups of runs"),
+        "diff": ("diff", "Say what differs between two runs"),
         "logs": ("logs", "Print what a run's script printed"),
         "why": ("why", "Say why a run ended the way it did"),
         "query": ("query", "Ask all runs in SQL"),

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # `typing` itself would double the time of `gl --version`
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from guildlite.errors import GuildliteError
+    from guildlite.errors import FilterError, GuildliteError
 
 
 def main() -> None:
@@ -110,15 +110,25 @@ def _invoke(args: list[str], context: object) -> int:
 def _report(error: Exception) -> int:
     """Print an error for people and return the exit status it stands for."""
     from guildlite.cli.output import for_terminal
-    from guildlite.errors import GuildliteError
+    from guildlite.errors import FilterError, GuildliteError
 
     if not isinstance(error, GuildliteError):
         error = _unexpected(error)
     sys.stdout.flush()
     sys.stderr.write(f"error: {for_terminal(error.message)}\n")
+    if isinstance(error, FilterError):
+        sys.stderr.write(_pointed(error))
     if error.hint:
         sys.stderr.write(f"hint: {for_terminal(error.hint)}\n")
     return error.exit_code
+
+
+def _pointed(error: FilterError) -> str:
+    """Return the text with a caret below where the trouble begins."""
+    from guildlite.cli.output import cell_width, for_terminal
+
+    indent = " " * cell_width(for_terminal(error.text[: error.position]))
+    return f"  {for_terminal(error.text)}\n  {indent}^\n"
 
 
 def _unexpected(error: Exception) -> GuildliteError:

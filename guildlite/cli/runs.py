@@ -1,12 +1,9 @@
-"""`gl runs` and `gl show`: the list of runs, and one run as a page."""
+"""`gl runs`: the list of runs."""
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,21 +12,16 @@ from guildlite.cli.context import Context
 from guildlite.cli.output import (
     Cell,
     Column,
-    aligned,
-    coloured,
-    coloured_status,
     for_terminal,
     status_colour,
-    status_of,
     status_text,
     table,
     terminal_width,
 )
 from guildlite.cli.words import command
-from guildlite.errors import GuildliteError, UsageError
+from guildlite.errors import UsageError
 from guildlite.runs.compare import differing_flags
-from guildlite.runs.find import mentions
-from guildlite.runs.run import LaterOperation, Status
+from guildlite.runs.run import Status
 from guildlite.series import is_system_key
 from guildlite.wording import (
     format_ago,
@@ -37,33 +29,37 @@ from guildlite.wording import (
     format_duration,
     format_moment,
     format_number,
-    format_size,
     iso_utc,
 )
 
 if TYPE_CHECKING:
+    from guildlite.cli.picking import Picked
+    from guildlite.index import RunRecord
     from guildlite.project import Metric
-    from guildlite.runs import Run
-    from guildlite.series import Summary
+    from guildlite.query import FoundRun
+    from guildlite.query.columns import Column as Asked
 
 #: Columns of flags and metrics, together, beyond which a table is no longer read.
 _MOST_FLAGS = 6
 _MOST_METRICS = 3
 
 
-# gl runs ------------------------------------------------------------------------------------------
-
-
 @command("runs")
 @click.argument("words", nargs=-1, metavar="[FILTER]...")
 @click.option("--status", "statuses", multiple=True, help="Only this status",
-              type=click.Choice([each.value for each in Status]))  # fmt: skip
+              type=click.Choice([*(each.value for each in Status), "unreadable"]))  # fmt: skip
 @click.option("--model", metavar="NAME", help="Only runs of this model")
 @click.option("--since", metavar="WHEN", help="Only runs started since: 30m, 2h, 3d, 2026-11-20")
 @click.option("--trash", is_flag=True, help="List what is in the trash")
+@click.option("--columns", multiple=True, metavar="NAMES",
+              help="Only these, as in `lr,loss,min(loss)`")  # fmt: skip
+@click.option(
+    "--sort", default="", metavar="NAME", help="By this, smallest first; `-NAME`: largest"
+)
 @click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N  [20]")
 @click.option("--all", "everything", is_flag=True, help="However many there are")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, of all runs unless -n")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, of all runs unless -n")
 @click.pass_obj
 def runs(
     context: Context,
@@ -72,89 +68,63 @@ def runs(
     model: str | None,
     since: str | None,
     trash: bool,
+    columns: tuple[str, ...],
+    sort: str,
     limit: int | None,
     everything: bool,
     as_json: bool,
+    as_csv: bool,
 ) -> None:
     """List runs, newest first.
 
-    FILTER words are looked for in name, label and model; a run has to have them all. The table
-    shows the flags in which the listed runs differ, and the metrics of the project file.
+    FILTER is a condition such as `status = completed and loss < 0.1`, in quotes; bare words are
+    looked for in name, label and model. The table shows the flags in which the listed runs differ,
+    and the metrics of the project file.
 
     \b
     Examples:
       gl runs expert --since 2d
+      gl runs 'loss < 0.1 and lr >= 0.01' --sort loss
+      gl runs --columns 'lr,min(loss),step(loss < 0.1)'
       gl runs --status failed --json
     """
-    _refuse_expressions(words)
-    earliest = parse_since(since, time.time()) if since else None
-    from guildlite.execute.catchup import settle
+    if as_json and as_csv:
+        raise UsageError("`--json` and `--csv` exclude each other")
+    # Not above: `gl runs --help` and what imports this module need no index.
+    from guildlite.cli.picking import Choice, pick_runs
 
-    store = context.store()
-    numbered = list(enumerate(store.trashed() if trash else store.list(), 1))
-    chosen = [
-        (number, run)
-        for number, run in numbered
-        if (not statuses or status_of(run) in statuses)
-        and (model is None or run.model == model)
-        and (earliest is None or (_began(run) or 0) >= earliest)
-        and mentions(run, words)
-    ]
-    most = limit or (None if everything or as_json else 20)
-    listed = chosen[:most]
-    # Filters look at facts alone; only what is printed has to be read to its end.
-    settle([run for _, run in listed])
+    choice = Choice(" ".join(words), statuses, model, since, trash)
+    most = limit or (None if everything or as_json or as_csv else 20)
+    picked = pick_runs(context, choice, sort=sort, limit=most)
+    rows = picked.found.rows
+    asked = asked_columns(context, columns, picked) if columns else []
     if as_json:
-        context.write_json([run_object(run) for _, run in listed])
-        return
-    for line in _run_table(listed, list(_metrics_of(context)), trash):
-        context.write(line)
-    _comment(context, len(listed), len(chosen), len(numbered), trash)
+        context.write_json([_object(row, asked) for row in rows])
+    elif as_csv:
+        for line in _csv(rows, asked):
+            context.write(line)
+    else:
+        lines = _asked_table(rows, asked) if asked else _table(rows, metrics_of(context), trash)
+        for line in lines if rows else ():
+            context.write(line)
+    if not as_json:
+        _comment(context, picked, trash)
 
 
-def _refuse_expressions(words: Sequence[str]) -> None:
-    for word in words:
-        if re.search(r"[=<>!~()]", word) or word.lower() in ("and", "or", "not", "in", "contains"):
-            raise UsageError(
-                f"`{' '.join(words)}` is an expression, and this version filters by words only",
-                hint="words are looked for in name, label and model; see also --status, --model",
-            )
-
-
-def parse_since(text: str, now: float) -> float:
-    """Return the moment that `2h`, `30m`, `3d`, `1w` or a local date (and time) means.
-
-    Raises UsageError for anything else.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)(?:\s*ago)?", text.strip())
-    if match:
-        return (
-            now - float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
-        )
-    for pattern in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"):
-        try:
-            return time.mktime(time.strptime(text.strip(), pattern))
-        except (ValueError, OverflowError):
-            continue
-    raise UsageError(
-        f"`{text}` is not a time", hint="write 30m, 2h, 3d, 2026-11-20 or 2026-11-20T17:45"
-    )
-
-
-def _began(run: Run) -> float | None:
-    return run.started_at or run.created_at  # each is a look into a file
-
-
-def _metrics_of(context: Context) -> Iterable[Metric]:
+def metrics_of(context: Context) -> list[Metric]:
+    """Return the metrics of the project file, none where it cannot be read."""
     project = context.readable_project()
-    return project.metrics.values() if project else ()
+    return [*project.metrics.values()] if project else []
 
 
-def _comment(context: Context, listed: int, chosen: int, total: int, trash: bool) -> None:
+def _comment(context: Context, picked: Picked, trash: bool) -> None:
+    found = picked.found
+    listed = len(found.rows)
+    chosen = listed if found.total is None else found.total
     if listed < chosen:
         context.say(f"{listed} of {format_count(chosen, 'run')}; `gl runs --all` lists them all")
-    elif listed == 0 and total:
-        context.say(f"none of {format_count(total, 'run')} matches")
+    elif listed == 0 and found.of:
+        context.say(f"none of {format_count(found.of, 'run')} matches")
     elif listed == 0:
         context.say("the trash is empty" if trash else "no runs yet; `gl train` starts one")
 
@@ -162,16 +132,10 @@ def _comment(context: Context, listed: int, chosen: int, total: int, trash: bool
 # The table ----------------------------------------------------------------------------------------
 
 
-def _run_table(
-    listed: Sequence[tuple[int, Run]], metrics: Sequence[Metric], trash: bool
-) -> list[str]:
-    if not listed:
-        return []
-    given = [run.flags for _, run in listed]
-    flags = differing_flags([run.flags for _, run in listed if not run.error])[:_MOST_FLAGS]
-    named = [metric.key for metric in metrics if metric.primary] or [m.key for m in metrics]
-    summaries = [_summaries(run, named[:_MOST_METRICS]) for _, run in listed]
-    keys = named[:_MOST_METRICS] or _first_series(summaries)
+def _table(rows: Sequence[FoundRun], metrics: Sequence[Metric], trash: bool) -> list[str]:
+    records = [row.record for row in rows]
+    flags = flags_that_differ(records)[:_MOST_FLAGS]
+    keys = main_series(records, metrics)[:_MOST_METRICS]
     patterns = {metric.key: metric.format for metric in metrics}
     now = time.time()
     columns = [
@@ -187,51 +151,43 @@ def _run_table(
         *(Column(for_terminal(name), ">", rank=20 + index) for index, name in enumerate(flags)),
         *(Column(for_terminal(key), ">", rank=10 + index) for index, key in enumerate(keys)),
     ]
-    rows = []
-    for (number, run), values, found in zip(listed, given, summaries, strict=True):
-        row = _fixed_cells(number, run, now, run.id if trash else "")
-        row += [Cell(for_terminal(values.get(name, ""))) for name in flags]
-        row += [Cell(_last(found.get(key), patterns.get(key))) for key in keys]
-        rows.append(row)
-    return table(columns, rows, terminal_width())
+    cells = []
+    for row in rows:
+        line = _fixed_cells(row, now, row.record.id if trash else "")
+        line += [Cell(for_terminal(row.record.flags.get(name, ""))) for name in flags]
+        line += [Cell(_last(row.record, key, patterns.get(key))) for key in keys]
+        cells.append(line)
+    return table(columns, cells, terminal_width())
 
 
-def _fixed_cells(number: int, run: Run, now: float, name: str) -> list[Cell]:
-    status = status_of(run)
-    note = f", {for_terminal(run.status_note)}" if run.status_note else ""
-    label = ("★ " if run.marked else "") + for_terminal(run.error or run.label)
-    operation = run.operation if run.operation != "train" else ""
+def _fixed_cells(row: FoundRun, now: float, name: str) -> list[Cell]:
+    record = row.record
+    unreadable = record.status == "unreadable"
+    note = f", {for_terminal(record.status_note)}" if record.status_note else ""
+    words = record.error if unreadable else record.label
     return [
-        Cell(str(number)),
+        Cell(str(row.position)),
         Cell(for_terminal(name)),
-        Cell(status_text(status) + note, status_colour(status)),
-        Cell(for_terminal(run.model or run.id)),
-        Cell(for_terminal(operation)),
-        Cell(format_ago(_began(run), now)),
-        Cell(format_duration(run.duration_s)),
-        Cell(label),
+        Cell(status_text(record.status) + note, status_colour(record.status)),
+        Cell(for_terminal(record.model or record.id)),
+        Cell(for_terminal(record.operation if record.operation != "train" else "")),
+        Cell(format_ago(record.started or record.created, now)),
+        Cell(format_duration(record.duration)),
+        Cell(("★ " if record.marked else "") + for_terminal(words)),
     ]
 
 
-def _summaries(run: Run, keys: Sequence[str] = ()) -> dict[str, Summary]:
-    """Return the summaries of a run's scalars by key: of `keys`, or of all where none is named.
-
-    Of a run that cannot be read there are none.
-    """
-    if run.error:
-        return {}
-    try:
-        with run.read() as reader:
-            # Asking for two of hundreds of series is what keeps long lists fast.
-            found = [reader.summary(key) for key in keys] if keys else reader.summaries()
-            return {each.key: each for each in found if each and each.kind == "scalar"}
-    except GuildliteError:
-        return {}
+def flags_that_differ(records: Sequence[RunRecord]) -> list[str]:
+    """Return the flags that have more than one value among the runs that can be read."""
+    return differing_flags([each.flags for each in records if each.status != "unreadable"])
 
 
-def _first_series(summaries: Sequence[Mapping[str, Summary]]) -> list[str]:
-    """Return the two series to show where the project names none."""
-    return list(dict.fromkeys(key for found in summaries for key in own_series(found)))[:2]
+def main_series(records: Sequence[RunRecord], metrics: Sequence[Metric]) -> list[str]:
+    """Return the series that matter: the project's primary metrics, else its metrics, else two."""
+    named = [metric.key for metric in metrics if metric.primary] or [m.key for m in metrics]
+    # The index gives series in an order of its own.
+    found = dict.fromkeys(key for each in records for key in own_series(sorted(each.series)))
+    return named or list(found)[:2]
 
 
 def own_series(keys: Iterable[str]) -> Iterator[str]:
@@ -239,231 +195,135 @@ def own_series(keys: Iterable[str]) -> Iterator[str]:
     return (key for key in keys if not is_system_key(key))
 
 
-def _last(found: Summary | None, pattern: str | None) -> str:
+def _last(record: RunRecord, key: str, pattern: str | None) -> str:
+    found = record.series.get(key)
     return format_number(found.last, pattern) if found is not None else ""
 
 
-# JSON ---------------------------------------------------------------------------------------------
+# Columns that were asked for ----------------------------------------------------------------------
 
 
-def run_object(run: Run, summaries: dict[str, Summary] | None = None) -> dict[str, Any]:
+def asked_columns(context: Context, texts: Sequence[str], picked: Picked) -> list[Asked]:
+    """Return what `--columns` asks for. Raises FilterError."""
+    from guildlite.cli.picking import split_columns
+    from guildlite.query.columns import parse_column
+
+    metrics = metrics_of(context)
+    vocabulary = picked.vocabulary.joined(type(picked.vocabulary)(series=[m.key for m in metrics]))
+    goals = {metric.key: metric.goal for metric in metrics}
+    return [parse_column(text, vocabulary, goals) for text in split_columns(texts)]
+
+
+def _asked_table(rows: Sequence[FoundRun], asked: Sequence[Asked]) -> list[str]:
+    from guildlite.query.columns import value_in
+
+    values = [[value_in(column, row.record, row.path) for column in asked] for row in rows]
+    now = time.time()
+    columns = [Column("#", ">")]
+    for place, column in enumerate(asked):
+        numeric = all(not isinstance(line[place], str) for line in values)
+        columns.append(Column(heading(column), ">" if numeric else "<", least=8))
+    cells = [
+        [Cell(str(row.position)),
+         *(cell_of(column, value, row.record, now)
+           for column, value in zip(asked, line, strict=True))]
+        for row, line in zip(rows, values, strict=True)
+    ]  # fmt: skip
+    return table(columns, cells, terminal_width())
+
+
+def heading(column: Asked) -> str:
+    """Return the head of a column for people: a flag is its bare name."""
+    flag = getattr(column, "kind", "") == "flag"
+    return for_terminal(column.name if flag else column)  # type: ignore[union-attr]
+
+
+def cell_of(column: Asked, value: float | str | None, record: RunRecord, now: float) -> Cell:
+    """Return a value for people: a flag as it was written, moments and durations in words."""
+    kind, name = getattr(column, "kind", ""), getattr(column, "name", "")
+    if kind == "flag":
+        return Cell(for_terminal(record.flags.get(name, "")))
+    if name == "status":
+        return Cell(status_text(record.status), status_colour(record.status))
+    if value is None:
+        return Cell("")
+    if isinstance(value, str):
+        return Cell(for_terminal(value))
+    form = getattr(column, "type", "") or getattr(column, "unit", "")
+    if form == "time" and kind == "attr":
+        text = format_ago(value, now) if name == "started" else format_moment(value)
+    elif form in ("duration", "time"):
+        text = format_duration(value)
+    elif form == "truth":
+        text = "yes" if value else ""
+    else:
+        text = format_number(value)
+    return Cell(text)
+
+
+# For programs -------------------------------------------------------------------------------------
+
+
+def run_object(record: RunRecord, directory: str) -> dict[str, Any]:
     """Return a run as `--json` prints it.
 
     `started` and `stopped` are ISO 8601 in UTC, `duration` seconds, `metrics` the last values of
-    the script's own series; `error` stands only in runs that cannot be read.
+    the script's own series; `error` stands only where the run or its run.db cannot be read.
     """
-    found = _summaries(run) if summaries is None else summaries
     data: dict[str, Any] = {
-        "id": run.id,
-        "uid": run.uid,
-        "status": status_of(run),
-        "status_note": run.status_note,
-        "model": run.model,
-        "operation": run.operation,
-        "started": iso_utc(run.started_at),
-        "stopped": iso_utc(run.stopped_at),
-        "duration": run.duration_s,
-        "label": run.label,
-        "note": run.note,
-        "marked": run.marked,
-        "flags": run.flags,
-        "metrics": {key: found[key].last for key in own_series(found)},
-        "dir": str(run.path),
+        "id": record.id,
+        "uid": record.uid,
+        "status": record.status,
+        "status_note": record.status_note,
+        "model": record.model,
+        "operation": record.operation,
+        "started": iso_utc(record.started),
+        "stopped": iso_utc(record.stopped),
+        "duration": record.duration,
+        "label": record.label,
+        "note": record.note,
+        "marked": record.marked,
+        "flags": dict(record.flags),
+        "metrics": {key: record.series[key].last for key in own_series(record.series)},
+        "dir": directory,
     }
-    if run.error:
-        data["error"] = run.error
+    if record.error:
+        data["error"] = record.error
     return data
 
 
-# gl show ------------------------------------------------------------------------------------------
+def _object(row: FoundRun, asked: Sequence[Asked]) -> dict[str, Any]:
+    data = run_object(row.record, row.path)
+    if asked:
+        from guildlite.query.columns import value_in
+
+        data["columns"] = {str(each): value_in(each, row.record, row.path) for each in asked}
+    return data
 
 
-@command("show")
-@click.argument("run", required=False, metavar="[RUN]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object")
-@click.pass_obj
-def show(context: Context, run: str | None, as_json: bool) -> None:
-    """Show a run: command, flags, metrics, files.
-
-    Without RUN the latest.
-
-    \b
-    Examples:
-      gl show
-      gl show 3 --json
-    """
-    from guildlite.execute.catchup import settle
-
-    found = context.get_run(run)
-    settle([found])
-    if found.error:
-        raise GuildliteError(
-            f"run `{found.id}` cannot be read: {found.error}", hint=f"its files are in {found.path}"
-        )
-    page = _Page(found, list(_metrics_of(context)))
-    if as_json:
-        context.write_json(page.as_object())
-    else:
-        for line in page.lines():
-            context.write(line)
+_FACTS = ("id", "status", "model", "operation", "started", "stopped", "duration", "label")
 
 
-class _Page:
-    """Everything `gl show` says of one run, read once."""
+def _csv(rows: Sequence[FoundRun], asked: Sequence[Asked]) -> Iterator[str]:
+    """Yield CSV: the columns asked for, else the facts, all flags and all metrics' last values."""
+    from guildlite.query.views import Table, iter_csv
 
-    def __init__(self, run: Run, metrics: Sequence[Metric]) -> None:
-        from guildlite.runs.logs import read_notices
+    if asked:
+        from guildlite.query.columns import value_in
 
-        self.run = run
-        self.patterns = {metric.key: metric.format for metric in metrics}
-        self.attrs: dict[str, str] = {}
-        self.summaries: dict[str, Summary] = {}
-        self.trouble = ""
-        try:
-            with run.read() as reader:
-                self.attrs = reader.attrs()
-                self.summaries = {each.key: each for each in reader.summaries()}
-        except GuildliteError as error:
-            self.trouble = error.message
-        self.files = list(_own_files(run))
-        self.notices = read_notices(run.paths)
-        self.operations = run.later_operations()
-
-    def as_object(self) -> dict[str, Any]:
-        """Return the page for `--json`: the object of `gl runs --json` and what a page adds."""
-        scalars = {key: each for key, each in self.summaries.items() if each.kind == "scalar"}
-        return {
-            **run_object(self.run, scalars),
-            "exit_code": self.run.exit_code,
-            "exit_signal": self.run.exit_signal,
-            "command": self.run.command,
-            "attributes": self.attrs,
-            "series": [_series_object(each) for each in self.summaries.values()],
-            "operations": [
-                {
-                    "name": each.name,
-                    "operation": each.operation,
-                    "status": each.status.value,
-                    "started": iso_utc(each.started_at),
-                    "duration": each.duration_s,
-                    "exit_code": each.exit_code,
-                }
-                for each in self.operations
-            ],
-            "files": [{"path": path, "size": size} for path, size in self.files],
-            "notices": self.notices,
-        }
-
-    def lines(self) -> Iterator[str]:
-        """Return the page for people."""
-        yield from self._head()
-        yield from _section("Flags", [(n, for_terminal(v)) for n, v in self.run.flags.items()])
-        yield from self._metrics()
-        yield from _section("Later operations", [self._operation(each) for each in self.operations])
-        yield from _section("Files", self._file_pairs())
-        if self.notices:
-            yield ""
-            yield "Notices"
-            yield from (f"  {for_terminal(line)}" for line in self.notices)
-
-    def _head(self) -> Iterator[str]:
-        run = self.run
-        star = "★ " if run.marked else ""
-        yield coloured(star + for_terminal(run.id), "bold")
-        yield from aligned((name, value) for name, value in self._facts() if value)
-
-    def _facts(self) -> Iterator[tuple[str, str]]:
-        run = self.run
-        status = coloured_status(run.status.value)
-        yield "status", status + self._ending()
-        yield "label", for_terminal(run.label)
-        yield "note", for_terminal(run.note)
-        operation = f"{run.model}:{run.operation}" if run.model else run.operation
-        yield "operation", for_terminal(operation)
-        yield "command", for_terminal(shlex.join(run.command))
-        yield "started", format_moment(run.started_at)
-        yield "time", format_duration(run.duration_s)
-        yield "directory", for_terminal(os.path.relpath(run.path))
-        yield "git", for_terminal(self._git())
-        yield "host", for_terminal(self.attrs.get("host", ""))
-        yield "trouble", for_terminal(self.trouble)
-
-    def _ending(self) -> str:
-        note = for_terminal(self.run.status_note or "")
-        if not note and self.run.status.value == "failed":
-            note = for_terminal(self.run.ending)
-        return f", {note}" if note else ""
-
-    def _git(self) -> str:
-        commit = self.attrs.get("git.commit", "")
-        branch = self.attrs.get("git.branch", "")
-        changed = self.attrs.get("git.dirty", "").lower() in ("true", "1", "yes")
-        words = [commit[:12], f"on {branch}" if branch else "", "with changes" if changed else ""]
-        return " ".join(word for word in words if word) if commit else ""
-
-    def _metrics(self) -> Iterator[str]:
-        own = [each for key in own_series(self.summaries) if (each := self.summaries[key])]
-        scalars = [each for each in own if each.kind == "scalar"]
-        if not scalars:
-            return
-        heads = [Column("metric", least=12), *(Column(h, ">") for h in ("last", "step", "min"))]
-        heads += [Column("step", ">", rank=2), Column("max", ">"), Column("step", ">", rank=1)]
-        heads.append(Column("points", ">", rank=3))
-        yield ""
-        yield "Metrics"
-        width = terminal_width()
-        rows = [self._metric_row(each) for each in scalars]
-        for line in table(heads, rows, width - 2 if width else None):
-            yield f"  {line}"
-
-    def _metric_row(self, each: Summary) -> list[Cell]:
-        pattern = self.patterns.get(each.key)
-        cells = [for_terminal(each.key)]
-        for value, step in (
-            (each.last, each.last_step),
-            (each.min, each.min_step),
-            (each.max, each.max_step),
-        ):
-            cells += [format_number(value, pattern), "" if step is None else f"{step:,}"]
-        return [Cell(text) for text in (*cells, f"{each.count:,}")]
-
-    def _operation(self, each: LaterOperation) -> tuple[str, str]:
-        words = [status_text(each.status.value), format_moment(each.started_at)]
-        words.append(format_duration(each.duration_s))
-        return for_terminal(each.name), "  ".join(word for word in words if word)
-
-    def _file_pairs(self) -> list[tuple[str, str]]:
-        largest = sorted(self.files, key=lambda file: -file[1])[:10]
-        pairs = [(for_terminal(path), format_size(size)) for path, size in sorted(largest)]
-        if len(self.files) > len(largest):
-            total = format_size(sum(size for _, size in self.files))
-            pairs.append((f"{len(self.files)} files in all", total))
-        return pairs
-
-
-def _section(title: str, pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
-    if pairs:
-        yield ""
-        yield title
-        yield from aligned((for_terminal(name), value) for name, value in pairs)
-
-
-def _series_object(each: Summary) -> dict[str, Any]:
-    return {name: getattr(each, name) for name in type(each).__annotations__}
-
-
-def _own_files(run: Run) -> Iterator[tuple[str, int]]:
-    """Yield the script's files in the run directory: path with `/`, size in bytes."""
-    from guildlite.runs.paths import OWN_DIR
-
-    root = os.fspath(run.path)
-    for folder, folders, names in os.walk(root):
-        if folder == root and OWN_DIR in folders:
-            folders.remove(OWN_DIR)
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(folder, name)
-            try:
-                yield os.path.relpath(path, root), os.lstat(path).st_size
-            except OSError:
-                continue
+        heads = ["number", *(str(column) for column in asked)]
+        lines = [
+            [row.position, *(value_in(column, row.record, row.path) for column in asked)]
+            for row in rows
+        ]
+        return iter_csv(Table(heads, [tuple(line) for line in lines]))
+    flags = [*dict.fromkeys(name for row in rows for name in row.record.flags)]
+    keys = [*dict.fromkeys(key for row in rows for key in own_series(row.record.series))]
+    lines = []
+    for row in rows:
+        data = run_object(row.record, row.path)
+        line = [row.position, *(data[name] for name in _FACTS)]
+        line += [data["flags"].get(name) for name in flags]
+        lines.append(line + [data["metrics"].get(key) for key in keys])
+    heads = ["number", *_FACTS, *(f"flag.{name}" for name in flags), *keys]
+    return iter_csv(Table(heads, [tuple(line) for line in lines]))

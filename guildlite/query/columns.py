@@ -54,7 +54,15 @@ def parse_column(
 def _best(
     text: str, match: re.Match[str], vocabulary: Vocabulary, goals: Mapping[str, str | None]
 ) -> Field:
-    field = parse_field(f"last({match[2]})", vocabulary)
+    try:
+        field = parse_field(f"last({match[2]})", vocabulary)
+    except FilterError as error:
+        inside = error.position - len("last(")
+        raise FilterError(
+            error.message.partition("`: ")[2], text=text,
+            position=match.start(2) + inside if inside >= 0 else match.start(1),
+            expected=error.expected, hint=error.hint,
+        ) from None  # fmt: skip
     goal = goals.get(field.name)
     if goal is None:
         raise FilterError(

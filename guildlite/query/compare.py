@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from guildlite.index import Index, RunRecord
-from guildlite.query.ask import FoundRun, find_runs, read_vocabulary
+from guildlite.query.ask import Found, FoundRun, find_runs, read_vocabulary
 from guildlite.query.columns import Column, Reach, parse_column, value_in
 from guildlite.query.welch import CONFIDENCE, Difference, Mean, mean_of, welch
 
@@ -43,14 +43,21 @@ def compare_runs(
     vocabulary = read_vocabulary(index)
     parsed = tuple(parse_column(text, vocabulary, goals) for text in columns)
     found = find_runs(index, filter, sort=sort, limit=limit)
+    return compare_found(found, parsed, goals or {})
+
+
+def compare_found(
+    found: Found, columns: Sequence[Column], goals: Mapping[str, str | None]
+) -> Comparison:
+    """Return the values that runs already found have in columns."""
     values = [
-        tuple(value_in(column, row.record, row.path) for column in parsed) for row in found.rows
+        tuple(value_in(column, row.record, row.path) for column in columns) for row in found.rows
     ]
     best = tuple(
-        _best_row([row[place] for row in values], goal_of(column, goals or {}))
-        for place, column in enumerate(parsed)
+        _best_row([row[place] for row in values], goal_of(column, goals))
+        for place, column in enumerate(columns)
     )
-    return Comparison(parsed, found.rows, values, best, found.notices)
+    return Comparison(tuple(columns), found.rows, values, best, found.notices)
 
 
 def goal_of(column: Column, goals: Mapping[str, str | None]) -> str | None:

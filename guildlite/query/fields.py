@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from guildlite.errors import FilterError, nearest
 from guildlite.query.nodes import And, Check, Condition, Field, Literal, Node, Not, Or, Term
-from guildlite.query.syntax import parse, parse_duration, parse_term
 
 #: Attributes every run has: name → (type, meaning). Others are those of its run.db.
 ATTRIBUTES: dict[str, tuple[str, str]] = {
@@ -111,6 +110,10 @@ def parse_filter(
     `now` is what `2h ago` counts from, seconds since the epoch. `notices` takes a sentence for
     each name that could have been two things. Raises FilterError.
     """
+    if not text.strip():
+        return And(())
+    from guildlite.query.syntax import parse  # only here: most lists have no filter
+
     resolver = _Resolver(text, vocabulary, time.time() if now is None else now)
     node = resolver.node(parse(text))
     if notices is not None:
@@ -120,6 +123,8 @@ def parse_filter(
 
 def parse_field(text: str, vocabulary: Vocabulary) -> Field:
     """Return the field that `loss`, `flag.lr` or `min(loss)` names. Raises FilterError."""
+    from guildlite.query.syntax import parse_term
+
     return _Resolver(text, vocabulary, 0.0).field(parse_term(text))
 
 
@@ -306,6 +311,8 @@ class _Resolver:
     # Errors -------------------------------------------------------------------------------------
 
     def _wrong(self, literal: Literal, field: Field, what: str) -> FilterError:
+        from guildlite.query.syntax import parse_duration
+
         hint = None
         if field.type == "time" and parse_duration(literal.text) is not None:
             hint = f"did you mean `{literal.text} ago`?"

@@ -13,6 +13,7 @@ Nothing of guildlite is imported here, and nothing of TensorBoard anywhere else.
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def main(logdir: str) -> None:
     words = json.loads(sys.stdin.buffer.readline())
     # From here on even an import that hangs ends with the viewer.
     threading.Thread(target=_end_with_owner, daemon=True).start()
+    # TensorBoard's own switch for doing without TensorFlow, which would take seconds to import and
+    # whose reader ends the process at some damaged files.
+    sys.modules["tensorboard.compat.notf"] = ModuleType("tensorboard.compat.notf")
     try:
         from tensorboard import program
     except Exception as error:

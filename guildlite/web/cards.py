@@ -95,7 +95,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """One page of cards by group, and what the whole would be. `problem` says the regex is bad."""
+    """One page of cards by group, and what the whole would be. `problem` says the regex is bad.
+
+    `others` counts the series that hold no numbers.
+    """
 
     groups: list[tuple[str, list[Card]]]
     tags: str
@@ -104,7 +107,7 @@ class Cards:
     shown: int
     page: int
     pages: int
-    others: list[Summary] = field(default_factory=list)
+    others: int = 0
 
 
 def read_cards(
@@ -137,7 +140,7 @@ def read_cards(
         shown=len(wanted),
         page=page,
         pages=len(pages),
-        others=[] if system else [s for s in everything if s.kind != "scalar"],
+        others=0 if system else len(reader.media()),
     )
 
 

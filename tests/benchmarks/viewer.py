@@ -78,7 +78,7 @@ def write_run(directory: Path) -> str:
         [sys.executable, "-m", "guildlite", "train"],
         cwd=directory, check=True, capture_output=True, timeout=300,
     )  # fmt: skip
-    return next((directory / "runs").iterdir()).name
+    return next((directory / "runs").glob("[!.]*")).name
 
 
 def servers(directory: Path, run: str) -> tuple[Server, Server]:

@@ -27,7 +27,7 @@ def base(place: Place, tmp_path: Path) -> Iterator[str]:
         yield str(client.base_url).rstrip("/")
 
 
-def test_output_grows_and_a_selection_survives(page: Page, place: Place, base: str) -> None:
+def test_output_grows_and_a_selection_survives(place: Place, base: str, page: Page) -> None:
     run = make_run(place.store, out=["first line", "second line"], alive=True, ended=False)
     page.goto(f"{base}/runs/{run.id}/output")
     first = page.locator("#main ol.log li code").first
@@ -41,14 +41,14 @@ def test_output_grows_and_a_selection_survives(page: Page, place: Place, base: s
     assert page.evaluate("getSelection().toString()") == chosen
 
 
-def test_the_first_run_appears_in_an_empty_table(page: Page, place: Place, base: str) -> None:
+def test_the_first_run_appears_in_an_empty_table(place: Place, base: str, page: Page) -> None:
     page.goto(f"{base}/runs")
     expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
     run = make_run(place.store)
     expect(page.get_by_role("link", name=run.id)).to_be_visible()
 
 
-def test_a_field_that_is_typed_into_keeps_its_text(page: Page, place: Place, base: str) -> None:
+def test_a_field_that_is_typed_into_keeps_its_text(place: Place, base: str, page: Page) -> None:
     make_run(place.store, alive=True, ended=False)
     page.goto(f"{base}/runs")
     page.locator("#q").fill("half a wo")
@@ -58,7 +58,7 @@ def test_a_field_that_is_typed_into_keeps_its_text(page: Page, place: Place, bas
     expect(page.locator("#q")).to_be_focused()
 
 
-def test_a_run_that_ends_is_said_to_have_ended(page: Page, place: Place, base: str) -> None:
+def test_a_run_that_ends_is_said_to_have_ended(place: Place, base: str, page: Page) -> None:
     run = make_run(place.store, alive=True, ended=False)
     page.goto(f"{base}/runs/{run.id}")
     expect(page.locator(".facts .status")).to_have_text("running")

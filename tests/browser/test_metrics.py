@@ -45,7 +45,7 @@ def wait_drawn(page: Page, cards: int = 1) -> None:
 
 
 def test_a_chart_is_drawn_and_tells_the_value_under_the_pointer(
-    page: Page, place: Place, base: str
+    place: Place, base: str, page: Page
 ) -> None:
     run = make_run(place.store, series={"train/loss": LOSS, "validation/loss": LOSS[::-1]})
     page.goto(f"{base}/runs/{run.id}/scalars")
@@ -64,7 +64,7 @@ def test_a_chart_is_drawn_and_tells_the_value_under_the_pointer(
     expect(page.locator('article[data-title="Loss"] .legend b').first).not_to_contain_text("@")
 
 
-def test_the_address_holds_what_is_shown(page: Page, place: Place, base: str) -> None:
+def test_the_address_holds_what_is_shown(place: Place, base: str, page: Page) -> None:
     run = make_run(place.store, series={"a": LOSS, "b": LOSS})
     page.goto(f"{base}/runs/{run.id}/scalars")
     wait_drawn(page, 2)
@@ -93,7 +93,7 @@ def test_the_address_holds_what_is_shown(page: Page, place: Place, base: str) ->
 
 
 def test_smoothing_is_that_of_the_whole_series_at_every_zoom(
-    page: Page, place: Place, base: str
+    place: Place, base: str, page: Page
 ) -> None:
     """A series too long for the page is smoothed by the server over every point."""
     values = [math.sin(step / 500) + (step * 7919 % 101) / 50 for step in range(60_000)]
@@ -110,7 +110,7 @@ def test_smoothing_is_that_of_the_whole_series_at_every_zoom(
         expect(page.locator(".legend b")).to_have_text(f"{smoothed[-1]:.4g}")
 
 
-def test_a_running_run_grows_by_what_is_new_only(page: Page, place: Place, base: str) -> None:
+def test_a_running_run_grows_by_what_is_new_only(place: Place, base: str, page: Page) -> None:
     run = make_run(place.store, series={"loss": LOSS}, alive=True, ended=False)
     answers: list[tuple[str, int]] = []
     page.on(
@@ -138,7 +138,7 @@ def test_a_running_run_grows_by_what_is_new_only(page: Page, place: Place, base:
 
 
 def test_a_zoomed_chart_stays_where_it_is_and_a_spike_is_never_lost(
-    page: Page, place: Place, base: str
+    place: Place, base: str, page: Page
 ) -> None:
     values = [1.0] * 120_000
     values[77_777] = 500.0
@@ -171,7 +171,7 @@ def test_the_page_is_whole_without_scripts(browser, place: Place, base: str) -> 
     context.close()
 
 
-def test_the_keyboard_moves_along_a_chart(page: Page, place: Place, base: str) -> None:
+def test_the_keyboard_moves_along_a_chart(place: Place, base: str, page: Page) -> None:
     run = make_run(place.store, series={"loss": LOSS})
     page.goto(f"{base}/runs/{run.id}/scalars")
     wait_drawn(page)

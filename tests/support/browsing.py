@@ -22,8 +22,11 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser for a module: while it is open, playwright's event loop runs in this thread, and
+    tests of other modules have loops of their own.
+    """
     executable = next(filter(None, map(shutil.which, _NAMES)), None)
     if executable is None:
         message = "NO BROWSER WAS TESTED: there is no Chromium on PATH"

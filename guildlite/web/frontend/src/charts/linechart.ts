@@ -168,7 +168,7 @@ export class LineChart {
         y: { distr: this.view.yLog ? 3 : 1, range: () => this.yRange() },
       },
       axes: [
-        { ...axis, scale: "x", space: 70, values: (_: uPlot, ticks: number[]) => this.xLabels(ticks), size: 34 },
+        { ...axis, scale: "x", space: 52, values: (_: uPlot, ticks: number[]) => this.xLabels(ticks), size: 34 },
         {
           ...axis,
           scale: "y",

@@ -60,7 +60,7 @@ def shade(page: Page, key: str) -> int:
     return int(image.evaluate(SHADE))
 
 
-def test_the_slider_and_arrow_keys_move_one_card(page: Page, place: Place, base: str) -> None:
+def test_the_slider_and_arrow_keys_move_one_card(place: Place, base: str, page: Page) -> None:
     run = make(place)
     page.goto(f"{base}/runs/{run.id}/media")
     first, second = card(page, "a/pic"), card(page, "b/pic")
@@ -90,7 +90,7 @@ def test_the_slider_and_arrow_keys_move_one_card(page: Page, place: Place, base:
     expect(page).to_have_url(re.compile("at=1%3Aa%252Fpic$"))
 
 
-def test_all_cards_go_to_one_step(page: Page, place: Place, base: str) -> None:
+def test_all_cards_go_to_one_step(place: Place, base: str, page: Page) -> None:
     run = make(place)
     page.goto(f"{base}/runs/{run.id}/media")
     page.get_by_label("all cards at one step").check()
@@ -101,7 +101,7 @@ def test_all_cards_go_to_one_step(page: Page, place: Place, base: str) -> None:
     expect(page.get_by_label("all cards at one step")).to_be_checked()
 
 
-def test_typing_a_step_goes_to_the_nearest(page: Page, place: Place, base: str) -> None:
+def test_typing_a_step_goes_to_the_nearest(place: Place, base: str, page: Page) -> None:
     run = make(place)
     page.goto(f"{base}/runs/{run.id}/media?zoom=8")
     field = page.get_by_label("Step of a/pic to go to")
@@ -112,7 +112,7 @@ def test_typing_a_step_goes_to_the_nearest(page: Page, place: Place, base: str) 
     assert page.locator(f"{card(page, 'a/pic')} img").first.evaluate("i => i.width") == 32
 
 
-def test_a_picture_is_enlarged_and_moved_through(page: Page, place: Place, base: str) -> None:
+def test_a_picture_is_enlarged_and_moved_through(place: Place, base: str, page: Page) -> None:
     run = make(place)
     page.goto(f"{base}/runs/{run.id}/media")
     page.locator(f"{card(page, 'a/pic')} .pictures a").nth(1).click()
@@ -127,7 +127,7 @@ def test_a_picture_is_enlarged_and_moved_through(page: Page, place: Place, base:
     expect(page.locator(card(page, "a/pic"))).to_have_attribute("data-step", "20")
 
 
-def test_brightness_is_a_filter_and_in_the_address(page: Page, place: Place, base: str) -> None:
+def test_brightness_is_a_filter_and_in_the_address(place: Place, base: str, page: Page) -> None:
     run = make(place)
     page.goto(f"{base}/runs/{run.id}/media?brightness=0.5")
     image = page.locator(".pictures img").first
@@ -141,14 +141,14 @@ def test_brightness_is_a_filter_and_in_the_address(page: Page, place: Place, bas
     expect(page).to_have_url(re.compile("media$"))
 
 
-def test_audio_can_be_played(page: Page, place: Place, base: str) -> None:
+def test_audio_can_be_played(place: Place, base: str, page: Page) -> None:
     run = make(place)
     page.goto(f"{base}/runs/{run.id}/media?kind=audio")
     page.wait_for_function("document.querySelector('audio').readyState >= 1")
     assert page.locator("audio").evaluate("a => a.duration") == pytest.approx(0.25)
 
 
-def test_new_values_appear_and_what_was_chosen_stays(page: Page, place: Place, base: str) -> None:
+def test_new_values_appear_and_what_was_chosen_stays(place: Place, base: str, page: Page) -> None:
     run = make(place, alive=True)
     page.goto(f"{base}/runs/{run.id}/media")
     page.locator(f"{card(page, 'a/pic')} [data-slider]").fill("1")
@@ -189,7 +189,7 @@ def test_without_a_script_links_and_forms_do_it(place: Place, base: str, page: P
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_is_wider_than_the_page(page: Page, place: Place, base: str, width: int) -> None:
+def test_nothing_is_wider_than_the_page(place: Place, base: str, page: Page, width: int) -> None:
     run = make(place)
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(f"{base}/runs/{run.id}/media?zoom=16")

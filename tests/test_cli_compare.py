@@ -1,0 +1,246 @@
+"""`gl compare` and `gl diff`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from pathlib import Path
+
+import pytest
+from support.commands import call
+from support.run_dirs import START, make_run
+
+from guildlite.runs import Run, RunStore
+from guildlite.runs.difference import Parting, first_parting, source_changes
+from guildlite.series import Point
+
+METRICS = "metrics: {loss: {goal: min}, acc: {goal: max, format: '0.0%'}}\n"
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunStore:
+    """A project with two metrics, in which the test stands, and its runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "project.yml").write_text(METRICS)
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def six(store: RunStore) -> list[Run]:
+    """Three seeds each of lr=0.1 (final loss near 0.5) and lr=0.01 (near 0.9), oldest first."""
+    made: list[Run] = []
+    for lr, level in (("0.1", 0.5), ("0.01", 0.875)):
+        for seed, noise in (("1", 0.0), ("2", -0.0625), ("3", 0.0625)):
+            series = {"loss": [2.0, level + noise], "acc": [0.5, 1 - level], "sys/cpu/util": [1.0]}
+            flags = {"lr": lr, "seed": seed, "epochs": "2"}
+            made.append(make_run(store, flags=flags, started=START + 60 * len(made), series=series))
+    return made
+
+
+# gl compare -------------------------------------------------------------------------------------
+
+
+def test_runs_side_by_side_with_the_best_starred(six: list[Run]) -> None:
+    answer = call("compare", "--sort", "loss")
+    assert (answer.status, answer.err) == (0, "* the best of its column\n")
+    head, *rows = [line.split() for line in answer.out.splitlines()]
+    assert head == ["#", "status", "lr", "seed", "loss", "min(loss)", "acc", "max(acc)"]
+    assert rows[0] == [
+        "5", "✓", "completed", "0.1", "2", "0.4375*", "0.4375*", "50.0%*", "50.0%*",
+    ]  # fmt: skip
+    # Of equal values the first listed is starred: the accuracy of runs 4 and 6 is the same.
+    assert sum(text.endswith("*") for row in rows for text in row) == 4
+    assert rows[-1][0] == "1" and rows[-1][5] == "0.9375"
+
+
+def test_a_filter_and_columns_choose(six: list[Run]) -> None:
+    columns = "seed,best(loss),step(loss < 0.5)"
+    answer = call("compare", "--csv", "--columns", columns, "lr = 0.1 and", "seed > 1")
+    rows = list(csv.reader(io.StringIO(answer.out)))
+    assert rows == [
+        ["number", "run", "flag.seed", "min(loss)", "step(loss < 0.5)"],
+        ["4", six[2].id, "3", "0.5625", ""],
+        ["5", six[1].id, "2", "0.4375", "1"],
+    ]
+
+
+def test_json_names_the_best(six: list[Run]) -> None:
+    data = call("compare", "--json", "--columns", "lr,loss", "lr = 0.1").json
+    assert data["columns"] == ["flag.lr", "loss"]
+    assert [each["number"] for each in data["runs"]] == [4, 5, 6]
+    assert data["runs"][1]["values"] == {"flag.lr": 0.1, "loss": 0.4375}
+    assert data["best"] == {"loss": six[1].id}
+
+
+def test_markdown_escapes_what_would_be_markup(six: list[Run]) -> None:
+    six[0].set_label("a|b *c*")
+    answer = call("compare", "--markdown", "--columns", "label,loss", "--sort", "loss", "lr = 0.1")
+    assert answer.out.splitlines() == [
+        "| # | label | loss |",
+        "| ---: | --- | ---: |",
+        "| 5 |  | **0.4375** |",
+        "| 6 | a\\|b \\*c\\* | 0.5 |",
+        "| 4 |  | 0.5625 |",
+    ]
+    assert answer.err == ""
+
+
+def test_groups_say_whether_the_best_is_better(six: list[Run]) -> None:
+    answer = call("compare", "--group", "lr", "--over", "seed", "--columns", "loss")
+    assert (answer.status, answer.err) == (0, "")
+    title, head, best, second, sentence = answer.out.splitlines()
+    assert title == "loss"
+    assert head.split() == ["lr", "n", "mean", "std", "95", "%", "interval"]
+    # Mean and standard deviation by hand; t(0.975, 2) = 4.3027 makes the interval.
+    half = 4.302653 * 0.0625 / math.sqrt(3)
+    assert best.split() == [
+        "0.1", "3", "0.5", "0.0625", f"{0.5 - half:.4g}", "to", f"{0.5 + half:.4g}",
+    ]  # fmt: skip
+    assert second.split()[:4] == ["0.01", "3", "0.875", "0.0625"]
+    assert sentence.startswith("`lr=0.1` is better than `lr=0.01` beyond noise: 0.5 against 0.875")
+
+
+def test_groups_in_other_forms(six: list[Run]) -> None:
+    rows = list(csv.DictReader(io.StringIO(call("compare", "--group", "lr", "--csv").out)))
+    assert [(row["column"], row["flag.lr"], row["n"]) for row in rows] == [
+        ("loss", "0.1", "3"), ("loss", "0.01", "3"), ("acc", "0.1", "3"), ("acc", "0.01", "3"),
+    ]  # fmt: skip
+    (data,) = call("compare", "--group", "lr", "--json", "--columns", "loss").json
+    assert data["groups"][0]["flags"] == {"lr": "0.1"}
+    assert sorted(data["groups"][0]["runs"]) == [run.id for run in six[:3]]
+    assert data["groups"][0]["mean"] == 0.5 and data["difference"]["p"] < 0.05
+    assert "**" not in call("compare", "--group", "lr", "--markdown").out
+
+
+def test_what_varies_unasked_is_said(six: list[Run]) -> None:
+    answer = call("compare", "--group", "lr", "--over", "epochs", "--columns", "loss")
+    assert "within groups `seed` differ too" in answer.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--over", "seed"], "`--over` needs `--group`"),
+        (["--group", "sed"], "no run has a flag `sed`"),
+        (["--csv", "--json"], "`--csv`, `--markdown` and `--json` exclude one another"),
+        (["--columns", "best(lr)"], "column 1 of `best(lr)`"),
+        (["lr ="], "column 5 of `lr =`"),
+    ],
+)
+def test_compare_refuses(six: list[Run], words: list[str], error: str) -> None:
+    answer = call("compare", *words)
+    assert (answer.status, answer.out) == (2, "")
+    assert error in answer.err.splitlines()[0]
+
+
+def test_nothing_to_compare_is_no_error(store: RunStore) -> None:
+    assert call("compare") == (0, "", "no runs yet; `gl train` starts one\n")
+    make_run(store)
+    assert call("compare", "nothing") == (0, "", "none of 1 run matches\n")
+
+
+# gl diff ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(store: RunStore) -> tuple[Run, Run]:
+    """Two runs that differ in a flag, a package, the code and from step 1 on in the loss."""
+    made = []
+    for number, lr in enumerate(("0.1", "0.2")):
+        attrs = {
+            "packages": f'["numpy==2.{number}.0", "torch==2.5"]',
+            "environment": f'{{"CUDA_VISIBLE_DEVICES": "{number}", "LANG": "C"}}',
+            "git.commit": "abc" * 10, "git.dirty": "true", "memory.total": f"{number + 1}000",
+            "command_line": f"python {number}",
+        }  # fmt: skip
+        series = {"loss": [1.0, 0.5 + number, 0.25], "acc": [float("nan"), 0.5]}
+        run = make_run(store, flags={"lr": lr, "n": "1"}, series=series, attrs=attrs,
+                       started=START + number)  # fmt: skip
+        run.paths.sources.mkdir(exist_ok=True)
+        (run.paths.sources / "train.py").write_text(f"import os\nlr = {lr}\n")
+        (run.paths.sources / "same.py").write_text("pass\n")
+        (run.paths.sources / "git.diff").write_text("+++ x\n+a\n" + "-b\n" * number)
+        made.append(run)
+    return made[0], made[1]
+
+
+def test_diff_says_what_differs_and_nothing_else(two: tuple[Run, Run]) -> None:
+    answer = call("diff", "2", "1")
+    assert (answer.status, answer.err) == (0, "")
+    lines = [" ".join(line.split()) for line in answer.out.splitlines()]
+    assert lines[0] == f"a {two[0].id} ✓ completed 1m 04s"
+    for line in (
+        "lr 0.1 0.2",
+        "loss 0.25 0.25 1",
+        "the curves first part in `loss` at step 1: 0.5 and 1.5",
+        "uncommitted +1 -0 lines +1 -1 lines",
+        "numpy 2.0.0 2.1.0",
+        "CUDA_VISIBLE_DEVICES 0 1",
+        "memory.total 1000 2000",
+        "--- a/train.py",
+        "-lr = 0.1",
+        "+lr = 0.2",
+    ):
+        assert line in lines
+    for word in ("torch", "LANG", "acc", "commit ", "same.py", "command_line", "n "):
+        assert not any(line.startswith(word) for line in lines), word
+
+
+def test_diff_as_json(two: tuple[Run, Run]) -> None:
+    data = call("diff", two[0].id, "latest", "--json").json
+    assert [each["id"] for each in data["runs"]] == [two[0].id, two[1].id]
+    assert data["flags"] == [{"name": "lr", "a": "0.1", "b": "0.2"}]
+    parting = {"step": 1, "a": 0.5, "b": 1.5}
+    assert data["metrics"] == [{"key": "loss", "a": 0.25, "b": 0.25, "parting": parting}]
+    assert data["first_parting"] == data["metrics"][0]
+    assert data["sources"][0]["diff"].splitlines()[-2:] == ["-lr = 0.1", "+lr = 0.2"]
+
+
+def test_a_run_does_not_differ_from_itself(two: tuple[Run, Run]) -> None:
+    answer = call("diff", "1", "1")
+    assert (answer.status, answer.err) == (0, "nothing differs\n")
+    assert len(answer.out.splitlines()) == 2
+
+
+def test_a_damaged_run_leaves_the_rest(two: tuple[Run, Run]) -> None:
+    two[1].paths.db.write_bytes(b"not a database at all" * 100)
+    answer = call("diff", "2", "1")
+    assert answer.status == 0
+    assert two[1].id in answer.err
+    assert "+lr = 0.2" in answer.out
+
+
+def test_no_source_moves_the_cursor(two: tuple[Run, Run]) -> None:
+    (two[1].paths.sources / "evil.py").write_text("\x1b[2J\u202e\tx\n")
+    out = call("diff", "2", "1").out
+    assert "+\\x1b[2J" in out and "\x1b" not in out and "\u202e" not in out
+
+
+def test_curves_part_at_the_first_step_both_have() -> None:
+    nan = float("nan")
+    one = [Point(0, None, 1.0), Point(5, None, nan), Point(6, None, 2.0), Point(9, None, 3.0)]
+    assert first_parting(one, [Point(1, None, 7.0), Point(5, None, nan)]) is None
+    assert first_parting(one, [*one[:2], Point(6, None, nan)])[:1] == (6,)  # type: ignore[index]
+    # Written again after a restart: the last counts.
+    again = [*one, Point(5, None, 4.0)]
+    assert first_parting(again, [Point(5, None, 8.0)]) == Parting(5, 4.0, 8.0)
+
+
+def test_files_that_are_no_text_or_on_one_side_only(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for directory in (one, other):
+        (directory / "lib").mkdir(parents=True)
+    (one / "gone.py").write_text("a\n")
+    (other / "lib/new.py").write_text("b\n")
+    (one / "data").write_bytes(b"\0a")
+    (other / "data").write_bytes(b"\0b")
+    os.symlink("/etc/passwd", other / "link.py")
+    found = {each.path: (each.kind, each.lines) for each in source_changes(one, other)}
+    assert found == {
+        "data": ("binary", []),
+        "gone.py": ("removed", ["--- a/gone.py", "+++ /dev/null", "@@ -1 +0,0 @@", "-a"]),
+        "lib/new.py": ("added", ["--- /dev/null", "+++ b/lib/new.py", "@@ -0,0 +1 @@", "+b"]),
+    }
