@@ -230,7 +230,7 @@ def _one_turn(start: Start, victims: list[str], chance: random.Random) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     status, _, err = gl.end()
-    if not gl._made() or gl.run.error is not None:
+    if not gl._made() or not gl.run.manifest:  # killed while the run was being made
         return
     run = wait_ended(gl.run)
     told = f"killed {victims}, {family}: {status} {err} {run.exit_fact()}"

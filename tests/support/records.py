@@ -57,5 +57,8 @@ class Held:
                 (*state, name),
             )
 
+    def __del__(self) -> None:
+        self.connection.close()  # Python 3.13 warns of those that are left to it
+
     def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         return question(self.connection)
