@@ -92,7 +92,7 @@ def _find_program(word: str, interpreter: str, environ: Mapping[str, str]) -> st
 
 def _not_found(word: str, directory: Path) -> CommandNotFound:
     looked = f"`{word}`, `{word}.py`" if not word.endswith(".py") else f"`{word}`"
-    if os.sep not in word:
+    if os.sep not in word and not word.endswith(".py"):
         looked += f", a module `{word}` and a command `{word}`"
     match = nearest(word, _script_names(directory))
     hint = f"did you mean `{match}`?" if match else f"scripts are looked for in {directory}"

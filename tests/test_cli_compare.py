@@ -137,7 +137,7 @@ def test_compare_refuses(six: list[Run], words: list[str], error: str) -> None:
 
 
 def test_nothing_to_compare_is_no_error(store: RunStore) -> None:
-    assert call("compare") == (0, "", "no runs yet; `gl train` starts one\n")
+    assert call("compare") == (0, "", "no runs yet; `gl run SCRIPT` starts one\n")
     make_run(store)
     assert call("compare", "nothing") == (0, "", "none of 1 run matches\n")
 

@@ -259,7 +259,9 @@ def test_serve_refuses_two_answers_to_one_question(here: Path) -> None:
 
 
 def test_serve_without_anything_to_serve(here: Path, calls: list[dict[str, Any]]) -> None:
-    assert call("serve").err == "error: there are no runs to serve\nhint: `gl train` starts one\n"
+    assert (
+        call("serve").err == "error: there are no runs to serve\nhint: `gl run SCRIPT` starts one\n"
+    )
     make_run(RunStore(here / "runs"))
     assert call("serve").err.startswith("error: no run holds a model to serve\n")
     assert call("serve", "1", "--latest-run").status == 2

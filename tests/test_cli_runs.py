@@ -148,8 +148,10 @@ def test_what_is_not_listed_is_said_on_stderr(three: list[Run]) -> None:
 
 
 def test_no_runs_is_no_error(store: RunStore) -> None:
-    assert call("runs") == (0, "", "no runs yet; `gl train` starts one\n")
+    assert call("runs") == (0, "", "no runs yet; `gl run SCRIPT` starts one\n")
     assert call("runs", "--json") == (0, "[]\n", "")
+    Path("project.yml").write_text("models: {fit: fit.py}\n")
+    assert call("runs") == (0, "", "no runs yet; `gl train` starts one\n")
     assert call("runs", "--trash") == (0, "", "the trash is empty\n")
 
 

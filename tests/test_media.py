@@ -33,8 +33,17 @@ from tensorboard.plugins.mesh import metadata as mesh_metadata
 from guildlite.collect.events import EventFiles
 from guildlite.runs import RunReader
 from guildlite.runs.db import RunDb
-from guildlite.runs.media import FileRow, HParamSession
-from guildlite.series import Cursor, Item, Items, Point, Reading, SeriesMetadata, group_scalars
+from guildlite.runs.media import HParamSession
+from guildlite.series import (
+    Cursor,
+    FileSeen,
+    Item,
+    Items,
+    Point,
+    Reading,
+    SeriesMetadata,
+    group_scalars,
+)
 from guildlite.tfevents import ContentLost
 from guildlite.tfevents.contents import (
     Audio,
@@ -553,7 +562,7 @@ def test_a_projector_configuration_is_read_when_it_is_rewritten(tmp_path: Path):
     path = root / "deep/projector_config.pbtxt"
     path.parent.mkdir(parents=True)
 
-    def embeddings() -> dict[str, FileRow | None]:
+    def embeddings() -> dict[str, FileSeen | None]:
         collect(root, db)
         with RunReader(db) as reader:
             assert len(reader.media("embedding")) == len(reader.embeddings())

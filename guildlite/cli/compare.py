@@ -106,7 +106,7 @@ def _print_runs(
     if not done.rows:
         found_of = picked.found.of
         context.say(f"none of {format_count(found_of, 'run')} matches" if found_of
-                    else "no runs yet; `gl train` starts one")  # fmt: skip
+                    else f"no runs yet; {context.how_to_start()}")  # fmt: skip
     if form == "csv":
         lines = [(row.position, row.record.id, *line) for row, line in _lines(done)]
         _write_csv(context, ["number", "run", *map(str, done.columns)], lines)

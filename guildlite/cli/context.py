@@ -68,6 +68,12 @@ class Context:
         except ProjectFileError:
             return None
 
+    def how_to_start(self) -> str:
+        """Return the sentence that says which command starts a run here."""
+        project = self.readable_project()
+        command = "gl train" if project and project.models else "gl run SCRIPT"
+        return f"`{command}` starts one"
+
     def store(self) -> RunStore:
         """Return the runs of the project; without a project file those in `./runs`.
 

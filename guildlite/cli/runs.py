@@ -126,7 +126,7 @@ def _comment(context: Context, picked: Picked, trash: bool) -> None:
     elif listed == 0 and found.of:
         context.say(f"none of {format_count(found.of, 'run')} matches")
     elif listed == 0:
-        context.say("the trash is empty" if trash else "no runs yet; `gl train` starts one")
+        context.say("the trash is empty" if trash else f"no runs yet; {context.how_to_start()}")
 
 
 # The table ----------------------------------------------------------------------------------------

@@ -195,4 +195,4 @@ def _latest_with_model(context: Context, file: str | None) -> Run:
         raise GuildliteError(
             "no run holds a model to serve", hint="a script exports one into its $RUNDIR"
         )
-    raise GuildliteError("there are no runs to serve", hint="`gl train` starts one")
+    raise GuildliteError("there are no runs to serve", hint=context.how_to_start())

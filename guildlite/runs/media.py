@@ -12,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+from guildlite.series import FileSeen
 from guildlite.tfevents import ContentLost, Reference
 from guildlite.tfevents.tree import unescape_name
 
@@ -62,35 +63,16 @@ class HParamSession(NamedTuple):
     values: dict[str, float | str | bool]
 
 
-class HParamExperiment(NamedTuple):
-    """What an experiment varies and judges: values, interval {"min", "max"} or None by name;
-    [group, tag] of metrics."""
-
-    directory: str
-    name: str
-    description: str
-    hparams: dict[str, object]
-    metrics: list[list[str]]
-
-
-class FileRow(NamedTuple):
-    """A file of the run when it was last looked at; `modified` in ms."""
-
-    path: str
-    size: int
-    modified: int
-
-
 class EmbeddingRow(NamedTuple):
     """An embedding and its files; `config` is the projector_config.pbtxt that lists it."""
 
     key: str
     name: str
     config: str
-    tensor: FileRow | None
-    metadata: FileRow | None
-    sprite: FileRow | None
-    bookmarks: FileRow | None
+    tensor: FileSeen | None
+    metadata: FileSeen | None
+    sprite: FileSeen | None
+    bookmarks: FileSeen | None
     shape: tuple[int, ...]
     sprite_size: tuple[int, ...]
 

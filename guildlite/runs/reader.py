@@ -16,14 +16,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from guildlite.errors import RunUnreadable
 from guildlite.runs.migrations import check_version
-from guildlite.series import MAX_STEP, MIN_STEP, Point, PointColumns, Summary, downsample
+from guildlite.series import (
+    MAX_STEP,
+    MIN_STEP,
+    Experiment,
+    FileSeen,
+    Point,
+    PointColumns,
+    Summary,
+    downsample,
+)
 
 if TYPE_CHECKING:
     from guildlite.runs.media import (
         EmbeddingRow,
-        FileRow,
         FilesRoot,
-        HParamExperiment,
         HParamSession,
         MediaItem,
         MediaSeries,
@@ -356,12 +363,12 @@ class RunReader:
 
     def embeddings(self) -> list[EmbeddingRow]:
         """Return the embeddings that projector configurations list by now, by key."""
-        from guildlite.runs.media import EmbeddingRow, FileRow
+        from guildlite.runs.media import EmbeddingRow
 
         if not self._has_media():
             return []
-        files: dict[int | None, FileRow] = {
-            number: FileRow(*row)
+        files: dict[int | None, FileSeen] = {
+            number: FileSeen(*row)
             for number, *row in self._rows("SELECT id, path, size, modified FROM file")
         }
         rows = self._rows(
@@ -397,9 +404,8 @@ class RunReader:
             for name, group, status, started, ended in rows
         ]
 
-    def experiments(self) -> list[HParamExperiment]:
+    def experiments(self) -> list[Experiment]:
         """Return what event files say is varied and judged, by directory."""
-        from guildlite.runs.media import HParamExperiment
 
         if not self._has_media():
             return []
@@ -408,7 +414,7 @@ class RunReader:
             " ORDER BY 1"
         )
         return [
-            HParamExperiment(directory, name, description, json.loads(hparams), json.loads(metrics))
+            Experiment(directory, name, description, json.loads(hparams), json.loads(metrics))
             for directory, name, description, hparams, metrics in rows
         ]
 

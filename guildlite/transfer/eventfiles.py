@@ -17,8 +17,9 @@ from typing import Any
 
 from guildlite.flags import parse_scalar
 from guildlite.runs import Run, Status
-from guildlite.runs.media import FileRow, MediaItem
+from guildlite.runs.media import MediaItem
 from guildlite.runs.storable import number
+from guildlite.series import FileSeen
 from guildlite.tfevents import ContentLost, EventDecoder
 from guildlite.tfevents.repair import repair_event
 from guildlite.tfevents.writer import EventWriter, are_floats, overflow_floats
@@ -206,7 +207,7 @@ def _copy_embeddings(
             shutil.copyfileobj(source, out, 1 << 20)
 
 
-def _paths(files: tuple[FileRow | None, ...]) -> Iterator[str]:
+def _paths(files: tuple[FileSeen | None, ...]) -> Iterator[str]:
     return (file.path for file in files if file is not None)
 
 

@@ -241,7 +241,8 @@ def _cursors(text: str, count: int) -> list[int]:
 def run_version(runs: Iterable[Run], words: str) -> str:
     """Return an ETag that changes with whatever these run.db files would answer.
 
-    A running run writes its write-ahead log, a sealed one the file itself.
+    A running run writes its write-ahead log, a sealed one the file itself. An empty log says
+    nothing: readers make and take away one, too.
     """
     seen: list[object] = [words]
     for run in runs:
@@ -249,9 +250,10 @@ def run_version(runs: Iterable[Run], words: str) -> str:
         for path in (db, db.with_name("run.db-wal")):
             try:
                 found = os.stat(path)
-                seen.append((found.st_mtime_ns, found.st_size))
             except OSError:
-                seen.append(None)
+                continue
+            if found.st_size:
+                seen.append((path.name, found.st_mtime_ns, found.st_size))
     return f'"{hashlib.sha256(repr(seen).encode()).hexdigest()[:32]}"'
 
 

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +42,7 @@ class Trouble(NamedTuple):
     retry_s: float | None = None
 
 
-class Child:
+class Child(ABC):
     """One server, called `name`, started in `folder`. Any thread may call any method.
 
     It runs from the first `ensure` to `stop`; if it dies between them, the next `ensure` starts
@@ -97,9 +98,9 @@ class Child:
 
     # What subclasses say
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return the command to execute."""
-        raise NotImplementedError
 
     def words(self) -> dict[str, object]:
         """Return what the process is told besides the secret and its socket."""

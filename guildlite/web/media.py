@@ -30,11 +30,11 @@ from guildlite.web.workspace import natural
 if TYPE_CHECKING:
     from guildlite.runs.media import (
         EmbeddingRow,
-        HParamExperiment,
         HParamSession,
         MediaItem,
         MediaSeries,
     )
+    from guildlite.series import Experiment
     from guildlite.tfevents import Content
     from guildlite.tfevents.contents import Audio, Images, PrCurve, Text
 
@@ -157,7 +157,7 @@ class HParams:
 
     names: list[str]
     sessions: list[HParamSession]
-    experiments: list[HParamExperiment]
+    experiments: list[Experiment]
     more: int
 
 
