@@ -25,8 +25,9 @@ from guildlite.runs import Run, RunReader
 from guildlite.runs.db import RunDb
 from guildlite.runs.media import MediaItem
 from guildlite.series import Item, Items, Reading
-from guildlite.web import markdown, mediacharts
-from guildlite.web.mediatypes import sniff
+from guildlite.web import markdown
+from guildlite.web.media import charts
+from guildlite.web.media.types import sniff
 
 GOLDEN = Path(__file__).parent / "golden" / "events"
 HOSTILE = "<script>alert('x')</script>\u202e\x1b[31m\"&"
@@ -437,9 +438,9 @@ def test_images_side_by_side_at_the_nearest_step(tmp_path: Path) -> None:
 
 
 def test_quantiles_are_even_within_a_bucket() -> None:
-    shape = mediacharts.clean(0, [(0.0, 1.0, 10.0), (1.0, 3.0, 30.0)])
-    assert mediacharts.quantiles(shape, (0, 0.125, 0.25, 0.625, 1)) == [0, 0.5, 1, 2, 3]
-    assert mediacharts.quantiles(mediacharts.clean(0, []), (0.5,)) is None
+    shape = charts.clean(0, [(0.0, 1.0, 10.0), (1.0, 3.0, 30.0)])
+    assert charts.quantiles(shape, (0, 0.125, 0.25, 0.625, 1)) == [0, 0.5, 1, 2, 3]
+    assert charts.quantiles(charts.clean(0, []), (0.5,)) is None
 
 
 _edges = st.floats(allow_nan=True, allow_infinity=True)
@@ -455,16 +456,16 @@ _edges = st.floats(allow_nan=True, allow_infinity=True)
     )
 )
 def test_no_histogram_breaks_a_chart(shapes: list) -> None:  # type: ignore[type-arg]
-    drawn = [mediacharts.clean(step, buckets) for step, buckets in shapes]
+    drawn = [charts.clean(step, buckets) for step, buckets in shapes]
     for made in (
-        mediacharts.ridges("t", drawn),
-        mediacharts.ridges("t", drawn, overlay=True),
-        mediacharts.bands("t", drawn),
+        charts.ridges("t", drawn),
+        charts.ridges("t", drawn, overlay=True),
+        charts.bands("t", drawn),
     ):
         assert made.startswith("<svg") and made.endswith("</svg>")
         numbers = re.sub(r"<(title|desc|text).*?</\1>", "", made)
         assert "nan" not in numbers and "inf" not in numbers
-    mediacharts.table(drawn)
+    charts.table(drawn)
 
 
 def test_looks_of_histograms(client: httpx.Client, good: Run) -> None:

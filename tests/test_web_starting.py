@@ -14,7 +14,7 @@ from guildlite.errors import GuildliteError
 from guildlite.project import load_project
 from guildlite.runs import Run
 from guildlite.runs.facts import read_fact
-from guildlite.web.starting import (
+from guildlite.web.actions.form import (
     Control,
     Said,
     StartForm,

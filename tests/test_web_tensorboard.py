@@ -24,12 +24,12 @@ from support.servers import running
 from support.viewing import SECRET, Place, make_project, viewing
 
 from guildlite.http import Guard, Receive, Scope, Send
-from guildlite.web import board as board_module
-from guildlite.web import tensorboard as tensorboard_module
-from guildlite.web.board import Board
-from guildlite.web.boardprocess import UNIMPORTABLE
-from guildlite.web.eventlinks import PROJECTOR_CONFIG, EventLinks
 from guildlite.web.proxy import NoAnswer, Upstream
+from guildlite.web.tensorboard import board as board_module
+from guildlite.web.tensorboard import boards as tensorboard_module
+from guildlite.web.tensorboard.board import Board
+from guildlite.web.tensorboard.boardprocess import UNIMPORTABLE
+from guildlite.web.tensorboard.eventlinks import PROJECTOR_CONFIG, EventLinks
 
 ROOT = Path(__file__).resolve().parents[1]
 pytest.importorskip("tensorboard")

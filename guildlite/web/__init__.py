@@ -2,13 +2,13 @@
 
 A request passes `http.Guard` and reaches `pages` (HTML, complete without a script) or `api` (the
 same as JSON); both get plain data from `listing` (the run table), `cards` (charts of a run) and
-`rundata` (everything else of a run), which look at runs through a `workspace`. `charts`, `numbers`
-and `ansi` are pure functions. `files` is the only way to a file of a run.
+`rundata` (everything else of a run), which look at runs through a `workspace`. `rendering` makes
+HTML of data. `charts`, `numbers` and `ansi` are pure functions. `files` is the only way to a file
+of a run. `media`, `actions` and `tensorboard` are areas of their own, with pages and API.
 
-`tensorboard` answers below `/tensorboard/`: `eventlinks` is the log directory it is given, `board`
-its process (`boardprocess` what runs there), `proxy` passes requests on. `predict` does
-the same below `/runs/ID/predict/` with the prediction server of a run, whose command it is given:
-both processes are a `child`, which never outlives the viewer.
+`predict` passes requests below `/runs/ID/predict/` on (`proxy`) to the prediction server of a run,
+whose command it is given; that process and TensorBoard's are a `child`, which never outlives the
+viewer.
 """
 
 from guildlite.web.command import serve_viewer

@@ -11,14 +11,17 @@ from fastapi import FastAPI
 import guildlite
 from guildlite.http import Guard, Tokens, install_error_handlers, install_static
 from guildlite.project import Project
-from guildlite.web.actions import FORM_PREFIXES, Actions, make_actions_router
+from guildlite.web.actions.routes import FORM_PREFIXES, Actions, make_actions_router
 from guildlite.web.api import make_router
 from guildlite.web.listing import Listing
-from guildlite.web.mediaapi import make_media_router
-from guildlite.web.mediacache import ContentCache
-from guildlite.web.pages import Pages
+from guildlite.web.media.api import make_media_router
+from guildlite.web.media.cache import ContentCache
+from guildlite.web.pages.compare import ComparePages
+from guildlite.web.pages.run import RunPages
+from guildlite.web.pages.runs import RunsPages
 from guildlite.web.predict import ModelServers, Predictions
-from guildlite.web.tensorboard import PREFIX, TensorBoards
+from guildlite.web.rendering import Renderer
+from guildlite.web.tensorboard.boards import PREFIX, TensorBoards
 from guildlite.web.workspace import Settle, Workspace
 
 
@@ -44,11 +47,10 @@ def create_app(
     workspace = Workspace(directory, project, name=name, settle=settle, read_only=read_only)
     listing = Listing(workspace)
     contents = ContentCache()
-    pages = Pages(workspace, listing, contents)
-    actions = Actions(workspace, pages.render)
-    boards = TensorBoards(workspace, pages.render)
-    predictions = Predictions(workspace, pages.render, models)
-    pages.offers_predictions = predictions.offers
+    renderer = Renderer(workspace)
+    actions = Actions(workspace, renderer.render)
+    boards = TensorBoards(workspace, renderer.render)
+    predictions = Predictions(workspace, renderer.render, models)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,11 +66,13 @@ def create_app(
         openapi_url="/api/v1/openapi.json",
         lifespan=lifespan,
     )
-    install_error_handlers(app, page=pages.error)
+    install_error_handlers(app, page=renderer.error)
     app.include_router(make_router(workspace, listing, tokens))
     app.include_router(make_media_router(workspace, contents))
     app.include_router(make_actions_router(actions))
-    pages.install(app)
+    RunsPages(workspace, listing, renderer).install(app)
+    ComparePages(workspace, listing, renderer, contents).install(app)
+    RunPages(workspace, listing, renderer, contents, predictions.offers).install(app)
     actions.install(app)
     boards.install(app)
     predictions.install(app)

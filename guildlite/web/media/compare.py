@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run, RunReader
 from guildlite.web.cards import filter_keys
-from guildlite.web.media import PAGE_BYTES, Card, CardMaker
-from guildlite.web.mediacache import ContentCache
-from guildlite.web.mediawords import Words
+from guildlite.web.media.cache import ContentCache
+from guildlite.web.media.page import PAGE_BYTES, Card, CardMaker
+from guildlite.web.media.words import Words
 from guildlite.web.workspace import Workspace, natural
 
 

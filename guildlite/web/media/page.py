@@ -3,7 +3,7 @@
 run.db says where each value lies; a page reads from the script's files only the values it shows, at
 most `PAGE_BYTES` of them. A value that is gone or damaged is a card that says so. Everything in an
 event file is somebody else's: nothing from it reaches a page but as text, numbers, or bytes that
-`mediatypes.sniff` knows.
+`types.sniff` knows.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from markupsafe import Markup
 
 from guildlite.runs import Run, RunReader
 from guildlite.tfevents import BadContent, ContentLost
-from guildlite.web import markdown, mediacharts
+from guildlite.web import markdown
 from guildlite.web.ansi import shown
 from guildlite.web.cards import filter_keys
-from guildlite.web.mediacache import ContentCache
-from guildlite.web.mediatypes import sniff
-from guildlite.web.mediawords import KINDS, Words, format_picks, parse_number, parse_picks
+from guildlite.web.media import charts
+from guildlite.web.media.cache import ContentCache
+from guildlite.web.media.types import sniff
+from guildlite.web.media.words import KINDS, Words, format_picks, parse_number, parse_picks
 from guildlite.web.workspace import natural
 
 if TYPE_CHECKING:
@@ -451,13 +452,13 @@ class CardMaker:
                 problems.append(error.message)
                 continue
             buckets = content.buckets if hasattr(content, "buckets") else []
-            shapes.append(mediacharts.clean(item.step, buckets))
+            shapes.append(charts.clean(item.step, buckets))
         if not shapes:
             return replace(card, problem=problems[0] if problems else "no value")
         if self.words.look == "bands":
-            chart = mediacharts.bands(card.key, shapes)
+            chart = charts.bands(card.key, shapes)
         else:
-            chart = mediacharts.ridges(card.key, shapes, overlay=self.words.look == "overlay")
+            chart = charts.ridges(card.key, shapes, overlay=self.words.look == "overlay")
         notes = []
         if len(shapes) + len(problems) < series.count:
             notes.append(f"{len(shapes)} of {series.count:,} histograms, evenly chosen")
@@ -467,7 +468,7 @@ class CardMaker:
             card,
             chart=Markup(chart),
             columns=["Step", "Count", "min", "5 %", "25 %", "median", "75 %", "95 %", "max"],
-            rows=[[step, count, *values] for step, count, values in mediacharts.table(shapes)],
+            rows=[[step, count, *values] for step, count, values in charts.table(shapes)],
             note="; ".join(notes) or None,
         )
 
@@ -487,7 +488,7 @@ class CardMaker:
         return [item for item in items if item is not None]
 
     def _pr_curve(self, card: Card, item: MediaItem, content: PrCurve) -> Card:
-        chart = mediacharts.pr_chart(card.key, content.precision, content.recall)
+        chart = charts.pr_chart(card.key, content.precision, content.recall)
         last = len(content.precision) - 1
         chosen = range(last + 1) if last < 11 else [n * last // 10 for n in range(11)]
         counts = (

@@ -25,7 +25,7 @@ from guildlite.execute.prepare import (
 from guildlite.http import RequestError
 from guildlite.platform import signal_name
 from guildlite.project import Operation, Project
-from guildlite.web.starting import current_project, launch_environ
+from guildlite.web.actions.form import current_project, launch_environ
 from guildlite.web.workspace import Workspace
 
 #: Of its output, how much is shown: the end.

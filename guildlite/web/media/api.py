@@ -25,9 +25,9 @@ from guildlite.tfevents.writer import EventWriter
 from guildlite.web.api import JSON, run_version
 from guildlite.web.cards import filter_keys
 from guildlite.web.files import FILE_CSP, parse_range
-from guildlite.web.media import MOST_ITEM_BYTES, bytes_url, content_facts
-from guildlite.web.mediacache import ContentCache
-from guildlite.web.mediatypes import BINARY, sniff
+from guildlite.web.media.cache import ContentCache
+from guildlite.web.media.page import MOST_ITEM_BYTES, bytes_url, content_facts
+from guildlite.web.media.types import BINARY, sniff
 from guildlite.web.workspace import Workspace, is_live
 
 if TYPE_CHECKING:

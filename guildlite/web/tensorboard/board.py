@@ -7,8 +7,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from guildlite.web import boardprocess
 from guildlite.web.child import Child, Trouble
+from guildlite.web.tensorboard import boardprocess
 
 
 class Board(Child):

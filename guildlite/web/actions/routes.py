@@ -23,11 +23,7 @@ from guildlite.errors import GuildliteError
 from guildlite.flags import format_value
 from guildlite.http import RequestError
 from guildlite.runs import Run
-from guildlite.web.api import JSON
-from guildlite.web.launching import evaluate_run, start_run, stop_run
-from guildlite.web.pages import run_url
-from guildlite.web.preparing import Preparations
-from guildlite.web.starting import (
+from guildlite.web.actions.form import (
     Said,
     StartForm,
     default_op,
@@ -35,6 +31,10 @@ from guildlite.web.starting import (
     read_form,
     said_of,
 )
+from guildlite.web.actions.launching import evaluate_run, start_run, stop_run
+from guildlite.web.actions.preparing import Preparations
+from guildlite.web.api import JSON
+from guildlite.web.urls import run_url
 from guildlite.web.workspace import Workspace
 
 #: Paths whose POST takes what a form in a page sends.

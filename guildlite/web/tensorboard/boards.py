@@ -29,11 +29,11 @@ from starlette.responses import RedirectResponse, Response
 
 from guildlite.http import Receive, RequestError, Scope, Send
 from guildlite.runs import Run
-from guildlite.web.board import Board
-from guildlite.web.boardprocess import HEADER
 from guildlite.web.child import Trouble
-from guildlite.web.eventlinks import EventLinks
 from guildlite.web.proxy import NoAnswer, Upstream
+from guildlite.web.tensorboard.board import Board
+from guildlite.web.tensorboard.boardprocess import HEADER
+from guildlite.web.tensorboard.eventlinks import EventLinks
 from guildlite.web.workspace import Workspace, is_live
 
 PREFIX = "/tensorboard"

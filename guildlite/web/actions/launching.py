@@ -25,7 +25,7 @@ from guildlite.http import RequestError
 from guildlite.platform import ProcessIdentity
 from guildlite.runs import Run
 from guildlite.runs.run import OperationRecord
-from guildlite.web.starting import StartForm, current_project, launch_environ
+from guildlite.web.actions.form import StartForm, current_project, launch_environ
 from guildlite.web.state import TOKEN_VARIABLE
 from guildlite.web.workspace import Workspace
 
