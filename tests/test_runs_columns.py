@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guildlite.runs.db import BUCKET_POINTS, RunDb
+from guildlite.runs.db import RunDb
+from guildlite.runs.reader import BUCKET_POINTS
 from guildlite.series import MAX_STEP, MIN_STEP, Cursor, Point, PointColumns, Reading
 
 TABLES = ("series", "series_key", "segment", "bucket", "source")
