@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,22 +14,18 @@ from guildlite.platform import signal_name
 from guildlite.runs import LaterOperation, Run, RunReader, StoredLine
 from guildlite.runs.logs import read_notices
 from guildlite.runs.reader import chart_rows
-from guildlite.series import STDERR, STDOUT, Point, Summary, is_system_key
-from guildlite.web.ansi import strip_ansi
+from guildlite.series import Point, Summary, is_system_key
 from guildlite.web.cards import ROWS_PER_PAGE
 from guildlite.web.files import Entry, Folder, list_folder, read_text
 from guildlite.web.numbers import format_value
 from guildlite.web.workspace import Workspace
 
-#: Lines on one page of output, and at the end of the overview.
-LINES_PER_PAGE, LAST_LINES = 500, 20
-#: Lines found by a search that are kept; the newest.
-MOST_FOUND = 20_000
+#: Lines of output at the end of the overview.
+LAST_LINES = 20
 #: Series in the overview's table; the metrics page has all.
 MOST_SUMMARIES = 60
 #: Bytes of a source file that are shown.
 MOST_SOURCE_BYTES = 512 * 1024
-_SCAN_LINES = 10_000
 _SPARK_POINTS = 240
 _MOST_NOTICES = 20
 _MOST_TILES = 8
@@ -40,7 +35,6 @@ _SHOWN_ELSEWHERE = frozenset(
     {"id", "model", "operation", "command", "command_line", "argv"}
     | {"started", "stopped", "duration", "exit_code", "exit_signal"}
 )
-_STREAMS = {"stdout": STDOUT, "stderr": STDERR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +88,6 @@ class Overview:
     notices: list[str]
     lines: list[StoredLine]
     trouble: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class OutputPage:
-    """One page of output. `total` counts lines after filtering; `capped`: there are more."""
-
-    lines: list[StoredLine]
-    page: int
-    pages: int
-    total: int
-    capped: bool
-    query: str
-    stream: str
-    operation: str | None
-    operations: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,70 +234,6 @@ def _operation_row(operation: LaterOperation) -> OperationRow:
         duration=operation.duration_s,
         command=shlex.join(operation.command),
     )
-
-
-# Output
-
-
-def read_output(
-    run: Run,
-    *,
-    stream: str = "",
-    query: str = "",
-    operation: str | None = None,
-    page: int | None = None,
-) -> OutputPage:
-    """Return one page of a run's output, the last when `page` is None. Raises RunUnreadable.
-
-    `query` is text to be found in a line in whatever case, colours aside. `operation` None is all,
-    "" the run's own, else a later one's name.
-    """
-    stream = stream if stream in _STREAMS else ""
-    with run.read() as reader:
-        total = reader.output_count(operation)
-        last = reader.last_output(1)
-        # Ids count from 1 without a gap in what we write; anything else is read from the start.
-        plain = not (stream or query or operation is not None) and (not last or last[0].id == total)
-        found: Sequence[StoredLine] = ()
-        if not plain:
-            kept = deque(_scan(reader, stream, query, operation), maxlen=MOST_FOUND + 1)
-            found = list(kept)[-MOST_FOUND:]
-            total = len(found)
-        capped = not plain and len(kept) > MOST_FOUND
-        pages = max(1, -(-total // LINES_PER_PAGE))
-        page = pages if page is None else min(max(1, page), pages)
-        begin = (page - 1) * LINES_PER_PAGE
-        lines = (
-            reader.output(after=begin, limit=LINES_PER_PAGE)
-            if plain
-            else list(found[begin : begin + LINES_PER_PAGE])
-        )
-    return OutputPage(
-        lines=lines,
-        page=page,
-        pages=pages,
-        total=total,
-        capped=capped,
-        query=query,
-        stream=stream,
-        operation=operation,
-        operations=[each.name for each in run.later_operations()],
-    )
-
-
-def _scan(
-    reader: RunReader, stream: str, query: str, operation: str | None
-) -> Iterator[StoredLine]:
-    number, wanted = _STREAMS.get(stream), query.casefold()
-    after = 0
-    while lines := reader.output(after=after, limit=_SCAN_LINES, op=operation):
-        for line in lines:
-            if number is not None and line.stream != number:
-                continue
-            if wanted and wanted not in strip_ansi(line.text).casefold():
-                continue
-            yield line
-        after = lines[-1].id
 
 
 # Files and source

@@ -89,7 +89,8 @@ function onKey(event: KeyboardEvent): void {
 /** Whether a key pressed here is a command, and not a letter for a field or a press of a button. */
 function allowed(event: KeyboardEvent, key: string): boolean {
   const target = event.target instanceof Element ? event.target : null;
-  if (!target || target.closest("[data-keys=own]")) return false;
+  if (!target) return false;
+  if (document.querySelector("dialog.overlay[open]")) return key === "Escape";
   if (target instanceof HTMLElement && target.isContentEditable) return false;
   if (target.closest("textarea, select, [role=combobox], [role=textbox]")) return key === "Escape";
   const isText = key.length === 1 && key !== " ";
