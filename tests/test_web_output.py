@@ -113,7 +113,8 @@ def test_the_first_error_is_a_traceback_when_there_is_one(client: httpx.Client, 
         ("main.c:3: error: expected ;", True), ("fatal: not a git repository", True),
         ("Segmentation fault (core dumped)", True), ("OSError: [Errno 28]", True),
         ("mean error 0.3", False), ("errors 0", False), ("terror: a film", False),
-        ("train error: 0.3", False), ("Error: -1", False), ("0 fatal", False), ("HandlerErrors", False),
+        ("train error: 0.3", False), ("Error: -1", False), ("0 fatal", False),
+        ("HandlerErrors", False),
     ],
 )  # fmt: skip
 def test_what_looks_like_an_error(tmp_path: Path, text: str, is_error: bool) -> None:

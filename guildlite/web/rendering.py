@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -128,6 +129,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         scripts=Scripts(),
+        now=time.time,
         series_url=series_url,
         most_compared=MOST_RUNS,
         run_url=run_url,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from guildlite.errors import RunUnreadable
 from guildlite.http import RequestError
 from guildlite.platform import signal_name
-from guildlite.runs import LaterOperation, Run, RunReader, StoredLine
+from guildlite.runs import LaterOperation, Run, RunReader, Status, StoredLine
 from guildlite.runs.logs import read_notices
 from guildlite.runs.reader import chart_rows
 from guildlite.series import Point, Summary, is_system_key
 from guildlite.web.cards import ROWS_PER_PAGE
 from guildlite.web.files import Entry, Folder, list_folder, read_text
 from guildlite.web.numbers import format_value
+from guildlite.web.progress import Progress, read_progress
 from guildlite.web.workspace import Workspace
+from guildlite.wording import format_duration
 
 #: Lines of output at the end of the overview.
 LAST_LINES = 20
@@ -29,6 +32,20 @@ MOST_SOURCE_BYTES = 512 * 1024
 _SPARK_POINTS = 240
 _MOST_NOTICES = 20
 _MOST_TILES = 8
+
+#: What a tile may show of a series, with the words below it.
+REDUCES = {
+    "last": "last value",
+    "first": "first value",
+    "min": "smallest",
+    "max": "largest",
+    "mean": "average",
+    "average": "average",
+    "last_5_average": "average of the last 5",
+    "steps": "steps",
+    "duration": "from the first value to the last",
+    "count": "values",
+}
 
 # Attributes that repeat the manifest, which the page shows from there.
 _SHOWN_ELSEWHERE = frozenset(
@@ -88,6 +105,7 @@ class Overview:
     notices: list[str]
     lines: list[StoredLine]
     trouble: str | None
+    progress: Progress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +131,7 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
     lines: list[StoredLine] = []
     count = 0
     trouble = None
+    progress = None
     try:
         with run.read() as reader:
             attributes = reader.attrs()
@@ -121,6 +140,8 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
             tiles = _tiles(workspace, run, reader, own, attributes)
             series = _series_rows(reader, own[:MOST_SUMMARIES])
             lines = reader.last_output(LAST_LINES)
+            if run.status is Status.RUNNING:
+                progress = read_progress(reader, run.flags, own, run.started_at)
     except RunUnreadable as error:
         trouble = f"{error.message}{f' ({error.hint})' if error.hint else ''}"
     signal = run.exit_signal
@@ -140,6 +161,7 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
         notices=read_notices(run.paths, _MOST_NOTICES),
         lines=lines,
         trouble=trouble,
+        progress=progress,
     )
 
 
@@ -195,21 +217,36 @@ def _tiles(
 ) -> list[Tile]:
     """Return the tiles the project asks for, or those of its metrics, or of the first series."""
     by_key = {summary.key: summary for summary in own}
-    chosen = list(workspace.view.fields or workspace.metrics or by_key)
     tiles = []
-    for name in chosen:
+    for name in workspace.view.fields or workspace.metrics or by_key:
+        reduce, key = split_reduce(name, by_key)
         flag = name.removeprefix("flag.")
         if name.startswith("flag.") and flag in run.flags:
             tiles.append(Tile(flag, run.flags[flag], "flag", []))
-        elif name in by_key:
-            tiles.append(_metric_tile(workspace, reader, by_key[name]))
+        elif key in by_key:
+            tiles.append(_metric_tile(workspace, reader, by_key[key], reduce))
         elif name in run.flags or name in attributes:
             value = run.flags.get(name) or attributes.get(name, "")
             tiles.append(Tile(name, value, "flag" if name in run.flags else "", []))
     return tiles[:_MOST_TILES]
 
 
-def _metric_tile(workspace: Workspace, reader: RunReader, summary: Summary) -> Tile:
+def split_reduce(name: str, keys: Container[str]) -> tuple[str, str]:
+    """Return what is asked of a series and its key: `mean(loss)`, or `loss` for its last value.
+
+    A series may itself be called so, which then is meant.
+    """
+    match = None if name in keys else re.fullmatch(r"(\w+)\(\s*(.+?)\s*\)", name)
+    return (match[1], match[2]) if match and match[1] in REDUCES else ("last", name)
+
+
+def _metric_tile(
+    workspace: Workspace, reader: RunReader, summary: Summary, reduce: str = "last"
+) -> Tile:
+    points = reader.chart(summary.key, _SPARK_POINTS)
+    if reduce != "last":
+        value = _reduced(workspace, reader, summary, reduce)
+        return Tile(summary.key, value, REDUCES[reduce], points)
     metric = workspace.metrics.get(summary.key)
     pattern = workspace.format_of(summary.key)
     goal = metric.goal if metric else None
@@ -219,8 +256,26 @@ def _metric_tile(workspace: Workspace, reader: RunReader, summary: Summary) -> T
     detail = f"step {summary.last_step:,}" if summary.last_step is not None else ""
     if goal and best is not None and step is not None and summary.count > 1:
         detail = f"best {format_value(best, pattern=pattern)} at step {step:,}"
-    points = reader.chart(summary.key, _SPARK_POINTS)
     return Tile(summary.key, format_value(summary.last, pattern=pattern), detail, points)
+
+
+def _reduced(workspace: Workspace, reader: RunReader, summary: Summary, reduce: str) -> str:
+    """Return one number of a series as text."""
+    if reduce == "duration":
+        first, last = summary.first_time, summary.last_time
+        return format_duration(None if first is None or last is None else (last - first) / 1000)
+    if reduce == "count":
+        return f"{summary.count:,}"
+    if reduce == "steps":
+        first_step, last_step = summary.first_step, summary.last_step
+        return "" if first_step is None or last_step is None else f"{last_step - first_step:,}"
+    if reduce == "last_5_average":
+        newest = reader.series_from(summary.key, max(0, summary.count - 5))
+        finite = [p.value for p in newest if p.value is not None and math.isfinite(p.value)]
+        value = sum(finite) / len(finite) if finite else None
+    else:
+        value = getattr(summary, "mean" if reduce == "average" else reduce)
+    return format_value(value, pattern=workspace.format_of(summary.key))
 
 
 def _operation_row(operation: LaterOperation) -> OperationRow:
