@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,14 +54,15 @@ def read_progress(
     reader: RunReader,
     flags: Mapping[str, str],
     series: Sequence[Summary],
-    started_at: float | None = None,
+    now: float | None = None,
 ) -> Progress | None:
-    """Return how far a run is, None where that cannot be said."""
+    """Return how far a run is, None where that cannot be said. `now` is in epoch seconds."""
+    now = time.time() if now is None else now
     steps, epochs = _goal(flags, _STEP_FLAGS), _goal(flags, _EPOCH_FLAGS)
     longest = max(series, key=lambda each: each.last_step or 0, default=None)
     if steps and longest:
         marks = _step_marks(reader, longest)
-        found = _progress(marks, steps[1], "step", f"the flag `{steps[0]}`", None)
+        found = _progress(marks, steps[1], "step", f"the flag `{steps[0]}`", now)
         if found:
             return found
     printed = _printed(reader)
@@ -69,15 +71,15 @@ def read_progress(
         own = next((each for each in series if _EPOCH_SERIES.fullmatch(each.key)), None)
         if own is not None:
             basis = f"{flag} and the series `{own.key}`"
-            return _progress(_value_marks(reader, own), epochs[1], "epoch", basis, started_at)
+            return _progress(_value_marks(reader, own), epochs[1], "epoch", basis, now)
         if printed and printed[0] == "epoch" and printed[2] == epochs[1]:
             basis = f"{flag} and what the script prints"
-            return _progress(printed[1], epochs[1], "epoch", basis, started_at)
+            return _progress(printed[1], epochs[1], "epoch", basis, now)
         if longest and 0 < (longest.last_step or 0) <= epochs[1] and not steps:
             basis = f"{flag}, if each step is an epoch"
-            return _progress(_step_marks(reader, longest), epochs[1], "epoch", basis, None)
+            return _progress(_step_marks(reader, longest), epochs[1], "epoch", basis, now)
     if printed:
-        return _progress(printed[1], printed[2], printed[0], "what the script prints", started_at)
+        return _progress(printed[1], printed[2], printed[0], "what the script prints", now)
     return None
 
 
@@ -140,21 +142,16 @@ def _spoken(lines: Sequence[StoredLine]) -> Iterator[tuple[str, float, int, int]
             yield unit, line.time / 1000, done, goal
 
 
-def _progress(
-    marks: _Marks, goal: int, unit: str, basis: str, started_at: float | None
-) -> Progress | None:
-    """Return the progress at the last mark; None past the goal, which then means something else.
-
-    started_at: when nothing was done yet, for a pace where there is but one mark.
-    """
+def _progress(marks: _Marks, goal: int, unit: str, basis: str, now: float) -> Progress | None:
+    """Return the progress at the last mark; None past the goal, which then means something else."""
     if not marks or not 0 <= marks[-1][1] <= goal:
         return None
     at, done = marks[-1]
     pace_s = _pace(marks)
-    if pace_s is None and started_at is not None and done > 0 and at > started_at:
-        pace_s = (at - started_at) / done
-    ends_at = None if pace_s is None else at + (goal - done) * pace_s
-    return Progress(int(done), goal, unit, basis, ends_at)
+    if pace_s is None:
+        return Progress(int(done), goal, unit, basis, None)
+    # A unit that takes longer than those before it puts the end off.
+    return Progress(int(done), goal, unit, basis, max(at, now - pace_s) + (goal - done) * pace_s)
 
 
 def _pace(marks: _Marks) -> float | None:

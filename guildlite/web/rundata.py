@@ -141,7 +141,7 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
             series = _series_rows(reader, own[:MOST_SUMMARIES])
             lines = reader.last_output(LAST_LINES)
             if run.status is Status.RUNNING:
-                progress = read_progress(reader, run.flags, own, run.started_at)
+                progress = read_progress(reader, run.flags, own)
     except RunUnreadable as error:
         trouble = f"{error.message}{f' ({error.hint})' if error.hint else ''}"
     signal = run.exit_signal

@@ -40,7 +40,7 @@ const runs: Source = async (query, signal) => {
 const actions: Source = () => {
   const found: Command[] = [];
   const act = (name: string, run: Command["run"] & object): number => found.push({ group: "Actions", name, run });
-  for (const button of document.querySelectorAll<HTMLButtonElement>(".actions form button")) {
+  for (const button of document.querySelectorAll<HTMLButtonElement>(".actions > form button")) {
     act(`${button.textContent!.trim()} (this run)`, () => button.click());
   }
   for (const link of links(".actions")) found.push(command("Actions", link));
