@@ -5,12 +5,12 @@ let sheet: HTMLDialogElement | undefined;
 
 export function showSheet(): void {
   if (sheet?.open) return;
-  sheet ??= document.body.appendChild(document.createElement("dialog"));
-  sheet.className = "overlay keys";
-  sheet.setAttribute("aria-labelledby", "keys-title");
+  sheet ??= makeSheet();
   const title = element("h2", "Keys");
   title.id = "keys-title";
-  const parts = [...registeredKeys()].map(([name, bindings]) => {
+  // What every page has stands last; it is bound first.
+  const [everywhere, ...own] = [...registeredKeys()];
+  const parts = [...own, everywhere!].map(([name, bindings]) => {
     const list = element("dl");
     const shown = new Map(bindings.map((each) => [each.key, each.label]));
     for (const [key, label] of shown) {
@@ -28,8 +28,15 @@ export function showSheet(): void {
   columns.className = "columns";
   columns.append(...parts);
   sheet.replaceChildren(title, closing(sheet), columns, switching());
-  sheet.onclick = (event) => event.target === sheet && sheet!.close();
   sheet.showModal();
+}
+
+function makeSheet(): HTMLDialogElement {
+  const made = document.body.appendChild(document.createElement("dialog"));
+  made.className = "overlay keys";
+  made.setAttribute("aria-labelledby", "keys-title");
+  made.addEventListener("click", (event) => event.target === made && made.close());
+  return made;
 }
 
 function closing(dialog: HTMLDialogElement): HTMLElement {

@@ -1,11 +1,13 @@
 /** The output of a run: it follows, and keys go through what was found. */
 import { registerKeys } from "../lib/keys.ts";
+import { bindLines } from "../lib/lines.ts";
 import { LivePage } from "../lib/livepage.ts";
 
 function press(selector: string): () => void {
   return () => document.querySelector<HTMLAnchorElement>(`#main ${selector}`)?.click();
 }
 
+bindLines("Output");
 registerKeys("Output", [
   { key: "n", label: "Next line found", run: press("[data-match=next]") },
   { key: "N", label: "Previous line found", run: press("[data-match=previous]") },
