@@ -1,8 +1,8 @@
 /**
  * The command palette: every page, run and action, by a few letters of its name.
  *
- * Commands come from sources that the caller gives, so the palette knows nothing of runs. A source
- * may be slow; what it finds is added when it comes, as long as the query is still the same.
+ * Commands come from the caller, so the palette knows nothing of runs. Some are known at once, so that
+ * typing and Enter never wait; what is asked for is added when it comes, if the query is still the same.
  */
 import { fuzzyScore } from "./fuzzy.ts";
 
@@ -17,7 +17,10 @@ export interface Command {
   run?: () => void | Promise<void>;
 }
 
-export type Source = (query: string, signal: AbortSignal) => Command[] | Promise<Command[]>;
+/** Commands that are known at once, whatever is typed. */
+export type Known = () => Command[];
+/** Commands that must be asked for. */
+export type Asked = (query: string, signal: AbortSignal) => Promise<Command[]>;
 
 const MOST = 40;
 const PAUSE_MS = 120;
@@ -27,14 +30,17 @@ export class Palette {
   private readonly field = document.createElement("input");
   private readonly list = document.createElement("div");
   private readonly said = document.createElement("p");
-  private readonly found = new Map<Source, Command[]>();
+  private found: Command[] = [];
   private shown: { command: Command; element: HTMLElement }[] = [];
   private at = 0;
   private query = "";
   private timer: ReturnType<typeof setTimeout> | undefined;
   private asked: AbortController | undefined;
 
-  constructor(private readonly sources: Source[]) {
+  constructor(
+    private readonly known: Known,
+    private readonly more: Asked,
+  ) {
     this.dialog.className = "overlay palette";
     this.dialog.setAttribute("aria-label", "Go to a page, a run or an action");
     this.list.id = "palette-list";
@@ -61,7 +67,7 @@ export class Palette {
   toggle(): void {
     if (this.dialog.open) return this.dialog.close();
     this.field.value = "";
-    this.found.clear();
+    this.found = [];
     this.dialog.showModal();
     this.field.focus();
     this.ask(0);
@@ -75,27 +81,24 @@ export class Palette {
     clearTimeout(this.timer);
     this.asked?.abort();
     const mine = (this.asked = new AbortController());
-    this.timer = setTimeout(() => {
-      for (const source of this.sources) void this.take(source, mine.signal);
-    }, pause_ms);
+    this.timer = setTimeout(() => void this.take(mine.signal), pause_ms);
   }
 
-  private async take(source: Source, signal: AbortSignal): Promise<void> {
+  private async take(signal: AbortSignal): Promise<void> {
     let found: Command[];
     try {
-      found = await source(this.query, signal);
+      found = await this.more(this.query, signal);
     } catch {
-      return; // what is known of this source stays
+      return; // what was found before stays
     }
     if (signal.aborted) return;
-    this.found.set(source, found);
+    this.found = found;
     this.draw();
   }
 
   /** Groups stand in the order of their best command, so that the first line is the best of all. */
   private draw(): void {
-    const scored = this.sources
-      .flatMap((source) => this.found.get(source) ?? [])
+    const scored = [...this.known(), ...this.found]
       .map((command, place) => ({ command, place, score: fuzzyScore(this.query, `${command.name} ${command.detail ?? ""}`) }))
       .filter((each) => each.score !== null)
       .sort((a, b) => b.score! - a.score! || a.place - b.place)
@@ -158,7 +161,8 @@ export class Palette {
     if (step !== undefined && count) {
       const to = Math.abs(step) === 1 ? (this.at + step + count) % count : Math.min(count - 1, Math.max(0, this.at + step));
       this.mark(to);
-    } else if (event.key === "Enter" && !event.isComposing) this.choose(this.at, event.ctrlKey || event.metaKey);
+    } else if (event.key === "Escape") this.dialog.close(); // by itself it would close a moment later
+    else if (event.key === "Enter" && !event.isComposing) this.choose(this.at, event.ctrlKey || event.metaKey);
     else return;
     event.preventDefault();
   }

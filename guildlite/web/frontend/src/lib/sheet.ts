@@ -35,6 +35,9 @@ function makeSheet(): HTMLDialogElement {
   const made = document.body.appendChild(document.createElement("dialog"));
   made.className = "overlay keys";
   made.setAttribute("aria-labelledby", "keys-title");
+  made.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") made.close(); // by itself it would close a moment later
+  });
   made.addEventListener("click", (event) => event.target === made && made.close());
   return made;
 }

@@ -2,7 +2,7 @@
 import "./shell.css";
 import { copyText } from "../lib/copy.ts";
 import { keysOn, registerKeys, switchKeys, type Binding } from "../lib/keys.ts";
-import { Palette, type Command, type Source } from "../lib/palette.ts";
+import { Palette, type Asked, type Command } from "../lib/palette.ts";
 import { showSheet } from "../lib/sheet.ts";
 import { chooseTheme, followTheme } from "../lib/theme.ts";
 
@@ -11,7 +11,7 @@ const links = (within: string): HTMLAnchorElement[] => [...document.querySelecto
 
 // The palette
 
-const places: Source = () => [
+const places = (): Command[] => [
   ...links("nav.sections").map((link) => command("This run", link)),
   ...links(".bar nav").map((link) => command("Pages", link)),
 ];
@@ -21,7 +21,7 @@ function command(group: string, link: HTMLAnchorElement): Command {
 }
 
 /** Runs by name, model and label; the newest where nothing is typed. */
-const runs: Source = async (query, signal) => {
+const runs: Asked = async (query, signal) => {
   const words = query.match(/[\p{L}\p{N}_.]+/gu) ?? [];
   const response = await fetch(`/api/v1/runs?${new URLSearchParams({ q: words.join(" ") })}`, {
     headers: { accept: "application/json" },
@@ -37,7 +37,7 @@ const runs: Source = async (query, signal) => {
   }));
 };
 
-const actions: Source = () => {
+const actions = (): Command[] => {
   const found: Command[] = [];
   const act = (name: string, run: Command["run"] & object): number => found.push({ group: "Actions", name, run });
   for (const button of document.querySelectorAll<HTMLButtonElement>(".actions > form button")) {
@@ -85,7 +85,7 @@ document.addEventListener("click", (event) => {
 
 // Keys
 
-const palette = new Palette([places, actions, runs]);
+const palette = new Palette(() => [...places(), ...actions()], runs);
 const go = (href: string): (() => void) => () => location.assign(href);
 const everywhere: Binding[] = [
   { key: "Ctrl+K", label: "Go to a page, a run or an action", run: () => palette.toggle() },
