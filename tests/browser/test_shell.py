@@ -224,6 +224,25 @@ def test_the_command_is_copied(place: Place, base: str, page: Page) -> None:
     assert copied == "python -u intro.py --title 'two words'"
 
 
+def test_metrics_and_system_stay_on_one_clock(place: Place, base: str, page: Page) -> None:
+    page.goto(f"{base}/runs/{place.store.list()[0].id}/scalars?x=relative&smooth=0.5")
+    page.get_by_role("navigation", name="Sections").get_by_role("link", name="System").click()
+    page.wait_for_url("**/system?x=relative")
+    page.get_by_role("navigation", name="Sections").get_by_role("link", name="Output").click()
+    page.wait_for_url("**/output")
+
+
+def test_a_file_is_downloaded_as_it_is(place: Place, base: str, page: Page, tmp_path: Path) -> None:
+    run = place.store.list()[0]
+    (run.path / "page.html").write_text("<p>as written</p>")
+    page.goto(f"{base}/runs/{run.id}/files")
+    with page.expect_download() as got:
+        page.get_by_role("link", name="Download page.html").click()
+    assert got.value.suggested_filename == "page.html"
+    got.value.save_as(tmp_path / "got.html")
+    assert (tmp_path / "got.html").read_text() == "<p>as written</p>"
+
+
 # A viewer that goes away
 
 

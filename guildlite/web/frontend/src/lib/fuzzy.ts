@@ -19,28 +19,26 @@ export function fuzzyScore(query: string, text: string): number | null {
   return total;
 }
 
-/** The best way through, over all places of the first letter. */
+/** The best of all ways through the text: for each place of a letter the best way to there. */
 function wordScore(word: string, text: string): number | null {
-  let best: number | null = null;
-  for (let start = text.indexOf(word[0]!); start >= 0; start = text.indexOf(word[0]!, start + 1)) {
-    const score = scoreFrom(word, text, start);
-    if (score === null) break; // what does not fit from here fits from no later place
-    if (best === null || score > best) best = score;
+  let ways = new Map<number, number>([[-1, 0]]);
+  for (const [n, letter] of [...word].entries()) {
+    const next = new Map<number, number>();
+    for (let at = text.indexOf(letter); at >= 0; at = text.indexOf(letter, at + 1)) {
+      for (const [last, score] of ways) {
+        if (last >= at) continue;
+        const here = score + gain(text, at, n ? last : null);
+        if (here > (next.get(at) ?? -Infinity)) next.set(at, here);
+      }
+    }
+    ways = next;
   }
-  return best;
+  return ways.size ? Math.max(...ways.values()) : null;
 }
 
-function scoreFrom(word: string, text: string, start: number): number | null {
-  let score = -Math.min(start * SKIPPED, MOST_SKIPPED);
-  let last = start - 1;
-  for (const letter of word) {
-    const at = text.indexOf(letter, last + 1);
-    if (at < 0) return null;
-    score += FOUND;
-    if (at === last + 1 && at !== start) score += NEXT;
-    else if (at === 0 || !/[\p{L}\p{N}]/u.test(text[at - 1]!)) score += WORD;
-    else score -= Math.min((at - last - 1) * SKIPPED, MOST_SKIPPED);
-    last = at;
-  }
-  return score;
+/** What a letter found at a place counts, after one at `last`, null for the first. */
+function gain(text: string, at: number, last: number | null): number {
+  if (last !== null && at === last + 1) return FOUND + NEXT;
+  if (at === 0 || !/[\p{L}\p{N}]/u.test(text[at - 1]!)) return FOUND + WORD;
+  return FOUND - Math.min((at - (last ?? -1) - 1) * SKIPPED, MOST_SKIPPED);
 }

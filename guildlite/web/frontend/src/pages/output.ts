@@ -15,7 +15,7 @@ registerKeys("Output", [
 ]);
 
 // A tick is all there is to say: the page follows it at once.
-for (const box of document.querySelectorAll<HTMLInputElement>("form.filter .tick input")) {
+for (const box of document.querySelectorAll<HTMLInputElement>("form.filter .check input")) {
   box.addEventListener("change", () => {
     if (box.form?.querySelector<HTMLInputElement>("#q")?.value) box.form.requestSubmit();
   });

@@ -64,6 +64,15 @@ async function copied(text: string): Promise<void> {
   say((await copyText(text)) ? "Copied" : "This browser does not let pages copy");
 }
 
+// Metrics and System stand on one clock: the x axis chosen on one is that of the other
+
+document.querySelector("nav.sections")?.addEventListener("click", (event) => {
+  const link = event.target instanceof Element ? event.target.closest<HTMLAnchorElement>("a[href]") : null;
+  const x = new URLSearchParams(location.search).get("x");
+  if (!link || !x || !/\/(scalars|system)$/.test(link.pathname)) return;
+  link.search = new URLSearchParams({ x }).toString();
+});
+
 // A word that is also heard
 
 const spoken = document.body.appendChild(document.createElement("p"));
