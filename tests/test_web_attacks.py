@@ -109,7 +109,7 @@ def addresses(run: Run) -> list[str]:
 
 def test_hostile_text_is_text_on_every_page(client: httpx.Client, run: Run) -> None:
     words = ("q", "tags", "sort", "op", "stream", "dir", "file", "page", "name", "run", "back")
-    texts = {word: PAYLOAD for word in words} | {"tags": PAYLOAD + "[", "re": "1"}
+    texts = dict.fromkeys(words, PAYLOAD) | {"tags": PAYLOAD + "[", "re": "1"}
     for address in addresses(run):
         for params in (None, texts, {"q": PAYLOAD}, {"op": PAYLOAD}, {"flag.lr": PAYLOAD}):
             query = httpx.QueryParams(params or {})

@@ -232,14 +232,20 @@ def test_metrics_and_system_stay_on_one_clock(place: Place, base: str, page: Pag
     page.wait_for_url("**/output")
 
 
-def test_a_file_is_downloaded_as_it_is(place: Place, base: str, page: Page, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_as_it_is(place: Place, tmp_path: Path, browser: Browser) -> None:
     run = place.store.list()[0]
     (run.path / "page.html").write_text("<p>as written</p>")
-    page.goto(f"{base}/runs/{run.id}/files")
-    with page.expect_download() as got:
-        page.get_by_role("link", name="Download page.html").click()
-    assert got.value.suggested_filename == "page.html"
-    got.value.save_as(tmp_path / "got.html")
+    with viewing(tmp_path) as client:
+        # Downloads know the cookie alone, not the header that other tests send.
+        context = browser.new_context()
+        page = context.new_page()
+        code = client.post("/api/v1/code").json()["code"]
+        page.goto(f"{client.base_url}/runs/{run.id}/files?token={code}")
+        with page.expect_download() as got:
+            page.get_by_role("link", name="Download page.html").click()
+        assert got.value.suggested_filename == "page.html"
+        got.value.save_as(tmp_path / "got.html")
+        context.close()
     assert (tmp_path / "got.html").read_text() == "<p>as written</p>"
 
 

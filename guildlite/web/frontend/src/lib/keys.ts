@@ -91,6 +91,8 @@ function allowed(event: KeyboardEvent, key: string): boolean {
   const target = event.target instanceof Element ? event.target : null;
   if (!target) return false;
   if (document.querySelector("dialog.overlay[open]")) return key === "Escape";
+  // A field of a dialog just closed keeps the focus until the page is drawn again.
+  if (target.closest("dialog:not([open])")) return true;
   if (target instanceof HTMLElement && target.isContentEditable) return false;
   if (target.closest("textarea, select, [role=combobox], [role=textbox]")) return key === "Escape";
   const isText = key.length === 1 && key !== " ";
