@@ -40,6 +40,8 @@ def shown(text: str) -> str:
 
 def strip_ansi(text: str) -> str:
     """Return `text` without escape sequences, as it is searched."""
+    if "\x1b" not in text and "\x9b" not in text:
+        return text
     return _ESCAPE.sub("", text)
 
 
