@@ -532,3 +532,15 @@ def test_a_signal_stops_without_a_word(number: signal.Signals, streaming: bool) 
     client.close()
     assert complaints == ""
     assert process.returncode == number
+
+
+def test_connections_beyond_the_limit_are_closed_and_others_get_in_later() -> None:
+    guard = http.Guard(make_app(), content_types=["text/plain"])
+    with running(guard, header_timeout_s=0.5, most_connections=2) as port:
+        held = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(2)]
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            assert sock.recv(1) == b""
+        for sock in held:
+            assert sock.recv(1) == b""  # nothing was asked in half a second
+            sock.close()
+        assert ask(port, "GET /") == 200

@@ -79,6 +79,7 @@ class HttpServer:
     header_timeout_s, request_timeout_s: how long a client may take to send the head, and all, of
         a request before its connection is closed. uvicorn itself waits for ever.
     keep_alive_s: how long an idle connection is kept.
+    most_connections: how many are kept at once; another one is closed unanswered.
     grace_s: how long requests in progress may take to finish once the server stops.
     """
 
@@ -90,6 +91,7 @@ class HttpServer:
         header_timeout_s: float = 10.0,
         request_timeout_s: float = 60.0,
         keep_alive_s: int = 30,
+        most_connections: int = 600,
         grace_s: int = 10,
     ) -> None:
         import uvicorn
@@ -100,7 +102,7 @@ class HttpServer:
         self._sock = sock
         config = uvicorn.Config(
             app,
-            http=limited_protocol(header_timeout_s, request_timeout_s),
+            http=limited_protocol(header_timeout_s, request_timeout_s, most_connections),
             ws="none",
             loop="asyncio",
             lifespan="auto",

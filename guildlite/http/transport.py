@@ -107,13 +107,19 @@ class LimitedProtocol(H11Protocol):
     #: How long a client may take to send the head of a request, and its body.
     header_timeout_s: float
     request_timeout_s: float
+    #: Connections beyond these are closed at once: each takes a file descriptor, of which the
+    #: server needs some to read runs.
+    most_connections: int
 
     _deadline: asyncio.TimerHandle | None = None
     _waits_for: object = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
-        self._watch()
+        if len(self.connections) > self.most_connections:
+            self.transport.close()
+        else:
+            self._watch()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -163,7 +169,13 @@ class LimitedProtocol(H11Protocol):
         self.transport.close()
 
 
-def limited_protocol(header_timeout_s: float, request_timeout_s: float) -> type[LimitedProtocol]:
+def limited_protocol(
+    header_timeout_s: float, request_timeout_s: float, most_connections: int
+) -> type[LimitedProtocol]:
     """Return the protocol with these limits; uvicorn makes its instances itself."""
-    limits = {"header_timeout_s": header_timeout_s, "request_timeout_s": request_timeout_s}
+    limits = {
+        "header_timeout_s": header_timeout_s,
+        "request_timeout_s": request_timeout_s,
+        "most_connections": most_connections,
+    }
     return type("LimitedProtocol", (LimitedProtocol,), limits)

@@ -8,6 +8,7 @@ reorder or hide text are spelled out.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html import escape
 
 from guildlite.wording import visible
@@ -39,27 +40,55 @@ def shown(text: str) -> str:
 
 def strip_ansi(text: str) -> str:
     """Return `text` without escape sequences, as it is searched."""
+    if "\x1b" not in text and "\x9b" not in text:
+        return text
     return _ESCAPE.sub("", text)
 
 
-def to_html(text: str) -> str:
+def to_html(text: str, spans: Sequence[tuple[int, int]] = ()) -> str:
     """Return one line as HTML: text escaped, colours and weights as `<span class="...">`.
+
+    spans: begin and end of what is marked with `<mark>`, in the text without escape sequences, in
+        order and apart from one another.
 
     Every line begins plain: a page shows a part of the output, and what an earlier line left
     switched on is not known there.
     """
-    if "\x1b" not in text and "\x9b" not in text:
-        return escape(shown(text))
     style = _Style()
+    marks = _Marks(spans)
     pieces: list[str] = []
     at = 0
     for match in _ESCAPE.finditer(text):
-        pieces.append(style.wrap(text[at : match.start()]))
+        pieces.append(style.wrap(marks.take(text[at : match.start()])))
         if match[2] == "m":
             style.apply(match[1])
         at = match.end()
-    pieces.append(style.wrap(text[at:]))
+    pieces.append(style.wrap(marks.take(text[at:])))
     return "".join(pieces)
+
+
+class _Marks:
+    """Escapes a line piece by piece, with what was found in it marked."""
+
+    def __init__(self, spans: Sequence[tuple[int, int]]) -> None:
+        self._spans = spans
+        self._at = 0
+
+    def take(self, text: str) -> str:
+        """Return the next piece as HTML."""
+        begin, self._at = self._at, self._at + len(text)
+        pieces: list[str] = []
+        done = 0
+        for start, end in self._spans:
+            low, high = max(start - begin, done), min(end - begin, len(text))
+            if low < high:
+                pieces += [_plain(text[done:low]), f"<mark>{_plain(text[low:high])}</mark>"]
+                done = high
+        return "".join(pieces) + _plain(text[done:])
+
+
+def _plain(text: str) -> str:
+    return escape(shown(text))
 
 
 class _Style:
@@ -69,12 +98,11 @@ class _Style:
         self.words: set[str] = set()
         self.colours: dict[str, int] = {}
 
-    def wrap(self, text: str) -> str:
-        if not text:
+    def wrap(self, html: str) -> str:
+        if not html:
             return ""
         classes = sorted(self.words) + [f"{kind}{n}" for kind, n in sorted(self.colours.items())]
-        inner = escape(shown(text))
-        return f'<span class="{" ".join(classes)}">{inner}</span>' if classes else inner
+        return f'<span class="{" ".join(classes)}">{html}</span>' if classes else html
 
     def apply(self, parameters: str) -> None:
         """Obey one SGR sequence; unknown codes are passed over."""

@@ -25,6 +25,7 @@ from guildlite.runs import Run
 from guildlite.web import cards, files, rundata
 from guildlite.web.comparison import read_comparison
 from guildlite.web.listing import Listing, RunRow, RunTable
+from guildlite.web.output import read_output
 from guildlite.web.seriesdata import MAX_SMOOTH, SeriesSource, Stretch
 from guildlite.web.workspace import Workspace, is_live
 
@@ -149,9 +150,15 @@ def _add_sections(api: APIRouter, workspace: Workspace) -> None:
         q: Text = "",
         op: Text | None = None,
         page: Annotated[int | None, Query(ge=1)] = None,
+        re: Annotated[bool, Query(description="`q` is a regular expression")] = False,
     ) -> JSON:
         found = _settled(workspace, run_id)
-        return JSON(rundata.read_output(found, stream=stream, query=q, operation=op, page=page))
+        answer = read_output(
+            found, stream=stream, query=q, regex=re, only=True, operation=op, page=page
+        )
+        if answer.problem:
+            raise RequestError(answer.problem, field="q", status=422)
+        return JSON(answer)
 
     @api.get("/runs/{run_id}/files", summary="One folder of the run directory")
     def folder(run_id: str, dir: Text = "") -> JSON:

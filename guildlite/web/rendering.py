@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,13 +21,11 @@ from guildlite.web.actions.launching import can_evaluate, next_strength
 from guildlite.web.comparison import MOST_RUNS
 from guildlite.web.media import page as media
 from guildlite.web.media.words import KINDS, LOOKS, ZOOMS
+from guildlite.web.output import LONGEST_LINE, page_of
 from guildlite.web.scripts import Scripts
 from guildlite.web.tensorboard.boards import board_url
 from guildlite.web.urls import file_url, run_url, series_url
 from guildlite.web.workspace import Workspace
-
-#: Characters of one line of output; the log file has all of it.
-_LONGEST_LINE = 5000
 
 
 class Renderer:
@@ -69,6 +68,7 @@ class Renderer:
             refresh_s=self.workspace.interval_s if live and not paused else None,
             follow_s=None if paused else follow_s,
             url=url,
+            theme=_theme(request),
             **values,
         )
         # A page shows what is true now; the back button may show it again without asking.
@@ -82,6 +82,12 @@ class Renderer:
         if api or "text/html" not in request.headers.get("accept", ""):
             return None
         return self.render(request, "error.html", status=status, problem=body)
+
+
+def _theme(request: Request) -> str | None:
+    """Return the theme the reader chose; a page comes in it at once. None is the system's."""
+    chosen = request.cookies.get("gl_theme")
+    return chosen if chosen in ("light", "dark") else None
 
 
 def read_number(text: str | None) -> int | None:
@@ -123,6 +129,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         scripts=Scripts(),
+        now=time.time,
         series_url=series_url,
         most_compared=MOST_RUNS,
         run_url=run_url,
@@ -130,7 +137,7 @@ def _environment() -> Environment:
         next_strength=next_strength,
         can_evaluate=can_evaluate,
         file_url=file_url,
-        lines_per_page=rundata.LINES_PER_PAGE,
+        page_of_line=page_of,
         is_image=files.is_image,
         unit_of=numbers.unit_of,
         slot_class=charts.slot_class,
@@ -153,10 +160,13 @@ def _finalize(value: object) -> object:
     return "" if value is None else value
 
 
-def _line(text: str) -> Markup:
-    """Return a line of output as HTML, cut where nobody reads on: a page stays a page."""
-    cut = len(text) - _LONGEST_LINE
-    html = ansi.to_html(text[:_LONGEST_LINE])
+def _line(text: str, spans: Sequence[tuple[int, int]] = ()) -> Markup:
+    """Return a line of output as HTML, cut where nobody reads on: a page stays a page.
+
+    The log file has all of it.
+    """
+    cut = len(text) - LONGEST_LINE
+    html = ansi.to_html(text[:LONGEST_LINE], spans)
     more = f' <span class="soft">and {cut:,} more characters</span>' if cut > 0 else ""
     return Markup(html + more)
 

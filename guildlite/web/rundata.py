@@ -3,44 +3,55 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from guildlite.errors import RunUnreadable
 from guildlite.http import RequestError
 from guildlite.platform import signal_name
-from guildlite.runs import LaterOperation, Run, RunReader, StoredLine
+from guildlite.runs import LaterOperation, Run, RunReader, Status, StoredLine
 from guildlite.runs.logs import read_notices
 from guildlite.runs.reader import chart_rows
-from guildlite.series import STDERR, STDOUT, Point, Summary, is_system_key
-from guildlite.web.ansi import strip_ansi
+from guildlite.series import Point, Summary, is_system_key
 from guildlite.web.cards import ROWS_PER_PAGE
 from guildlite.web.files import Entry, Folder, list_folder, read_text
 from guildlite.web.numbers import format_value
+from guildlite.web.progress import Progress, read_progress
 from guildlite.web.workspace import Workspace
+from guildlite.wording import format_duration
 
-#: Lines on one page of output, and at the end of the overview.
-LINES_PER_PAGE, LAST_LINES = 500, 20
-#: Lines found by a search that are kept; the newest.
-MOST_FOUND = 20_000
+#: Lines of output at the end of the overview.
+LAST_LINES = 20
 #: Series in the overview's table; the metrics page has all.
 MOST_SUMMARIES = 60
 #: Bytes of a source file that are shown.
 MOST_SOURCE_BYTES = 512 * 1024
-_SCAN_LINES = 10_000
 _SPARK_POINTS = 240
 _MOST_NOTICES = 20
 _MOST_TILES = 8
+
+#: What a tile may show of a series, with the words below it.
+REDUCES = {
+    "last": "last value",
+    "first": "first value",
+    "min": "smallest",
+    "max": "largest",
+    "mean": "average",
+    "average": "average",
+    "last_5_average": "average of the last 5",
+    "steps": "steps",
+    "duration": "from the first value to the last",
+    "count": "values",
+}
 
 # Attributes that repeat the manifest, which the page shows from there.
 _SHOWN_ELSEWHERE = frozenset(
     {"id", "model", "operation", "command", "command_line", "argv"}
     | {"started", "stopped", "duration", "exit_code", "exit_signal"}
 )
-_STREAMS = {"stdout": STDOUT, "stderr": STDERR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +105,7 @@ class Overview:
     notices: list[str]
     lines: list[StoredLine]
     trouble: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class OutputPage:
-    """One page of output. `total` counts lines after filtering; `capped`: there are more."""
-
-    lines: list[StoredLine]
-    page: int
-    pages: int
-    total: int
-    capped: bool
-    query: str
-    stream: str
-    operation: str | None
-    operations: list[str]
+    progress: Progress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +131,7 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
     lines: list[StoredLine] = []
     count = 0
     trouble = None
+    progress = None
     try:
         with run.read() as reader:
             attributes = reader.attrs()
@@ -142,6 +140,8 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
             tiles = _tiles(workspace, run, reader, own, attributes)
             series = _series_rows(reader, own[:MOST_SUMMARIES])
             lines = reader.last_output(LAST_LINES)
+            if run.status is Status.RUNNING:
+                progress = read_progress(reader, run.flags, own)
     except RunUnreadable as error:
         trouble = f"{error.message}{f' ({error.hint})' if error.hint else ''}"
     signal = run.exit_signal
@@ -161,6 +161,7 @@ def read_overview(workspace: Workspace, run: Run) -> Overview:
         notices=read_notices(run.paths, _MOST_NOTICES),
         lines=lines,
         trouble=trouble,
+        progress=progress,
     )
 
 
@@ -216,21 +217,36 @@ def _tiles(
 ) -> list[Tile]:
     """Return the tiles the project asks for, or those of its metrics, or of the first series."""
     by_key = {summary.key: summary for summary in own}
-    chosen = list(workspace.view.fields or workspace.metrics or by_key)
     tiles = []
-    for name in chosen:
+    for name in workspace.view.fields or workspace.metrics or by_key:
+        reduce, key = split_reduce(name, by_key)
         flag = name.removeprefix("flag.")
         if name.startswith("flag.") and flag in run.flags:
             tiles.append(Tile(flag, run.flags[flag], "flag", []))
-        elif name in by_key:
-            tiles.append(_metric_tile(workspace, reader, by_key[name]))
+        elif key in by_key:
+            tiles.append(_metric_tile(workspace, reader, by_key[key], reduce))
         elif name in run.flags or name in attributes:
             value = run.flags.get(name) or attributes.get(name, "")
             tiles.append(Tile(name, value, "flag" if name in run.flags else "", []))
     return tiles[:_MOST_TILES]
 
 
-def _metric_tile(workspace: Workspace, reader: RunReader, summary: Summary) -> Tile:
+def split_reduce(name: str, keys: Container[str]) -> tuple[str, str]:
+    """Return what is asked of a series and its key: `mean(loss)`, or `loss` for its last value.
+
+    A series may itself be called so, which then is meant.
+    """
+    match = None if name in keys else re.fullmatch(r"(\w+)\(\s*(.+?)\s*\)", name)
+    return (match[1], match[2]) if match and match[1] in REDUCES else ("last", name)
+
+
+def _metric_tile(
+    workspace: Workspace, reader: RunReader, summary: Summary, reduce: str = "last"
+) -> Tile:
+    points = reader.chart(summary.key, _SPARK_POINTS)
+    if reduce != "last":
+        value = _reduced(workspace, reader, summary, reduce)
+        return Tile(summary.key, value, REDUCES[reduce], points)
     metric = workspace.metrics.get(summary.key)
     pattern = workspace.format_of(summary.key)
     goal = metric.goal if metric else None
@@ -240,8 +256,26 @@ def _metric_tile(workspace: Workspace, reader: RunReader, summary: Summary) -> T
     detail = f"step {summary.last_step:,}" if summary.last_step is not None else ""
     if goal and best is not None and step is not None and summary.count > 1:
         detail = f"best {format_value(best, pattern=pattern)} at step {step:,}"
-    points = reader.chart(summary.key, _SPARK_POINTS)
     return Tile(summary.key, format_value(summary.last, pattern=pattern), detail, points)
+
+
+def _reduced(workspace: Workspace, reader: RunReader, summary: Summary, reduce: str) -> str:
+    """Return one number of a series as text."""
+    if reduce == "duration":
+        first, last = summary.first_time, summary.last_time
+        return format_duration(None if first is None or last is None else (last - first) / 1000)
+    if reduce == "count":
+        return f"{summary.count:,}"
+    if reduce == "steps":
+        first_step, last_step = summary.first_step, summary.last_step
+        return "" if first_step is None or last_step is None else f"{last_step - first_step:,}"
+    if reduce == "last_5_average":
+        newest = reader.series_from(summary.key, max(0, summary.count - 5))
+        finite = [p.value for p in newest if p.value is not None and math.isfinite(p.value)]
+        value = sum(finite) / len(finite) if finite else None
+    else:
+        value = getattr(summary, "mean" if reduce == "average" else reduce)
+    return format_value(value, pattern=workspace.format_of(summary.key))
 
 
 def _operation_row(operation: LaterOperation) -> OperationRow:
@@ -255,70 +289,6 @@ def _operation_row(operation: LaterOperation) -> OperationRow:
         duration=operation.duration_s,
         command=shlex.join(operation.command),
     )
-
-
-# Output
-
-
-def read_output(
-    run: Run,
-    *,
-    stream: str = "",
-    query: str = "",
-    operation: str | None = None,
-    page: int | None = None,
-) -> OutputPage:
-    """Return one page of a run's output, the last when `page` is None. Raises RunUnreadable.
-
-    `query` is text to be found in a line in whatever case, colours aside. `operation` None is all,
-    "" the run's own, else a later one's name.
-    """
-    stream = stream if stream in _STREAMS else ""
-    with run.read() as reader:
-        total = reader.output_count(operation)
-        last = reader.last_output(1)
-        # Ids count from 1 without a gap in what we write; anything else is read from the start.
-        plain = not (stream or query or operation is not None) and (not last or last[0].id == total)
-        found: Sequence[StoredLine] = ()
-        if not plain:
-            kept = deque(_scan(reader, stream, query, operation), maxlen=MOST_FOUND + 1)
-            found = list(kept)[-MOST_FOUND:]
-            total = len(found)
-        capped = not plain and len(kept) > MOST_FOUND
-        pages = max(1, -(-total // LINES_PER_PAGE))
-        page = pages if page is None else min(max(1, page), pages)
-        begin = (page - 1) * LINES_PER_PAGE
-        lines = (
-            reader.output(after=begin, limit=LINES_PER_PAGE)
-            if plain
-            else list(found[begin : begin + LINES_PER_PAGE])
-        )
-    return OutputPage(
-        lines=lines,
-        page=page,
-        pages=pages,
-        total=total,
-        capped=capped,
-        query=query,
-        stream=stream,
-        operation=operation,
-        operations=[each.name for each in run.later_operations()],
-    )
-
-
-def _scan(
-    reader: RunReader, stream: str, query: str, operation: str | None
-) -> Iterator[StoredLine]:
-    number, wanted = _STREAMS.get(stream), query.casefold()
-    after = 0
-    while lines := reader.output(after=after, limit=_SCAN_LINES, op=operation):
-        for line in lines:
-            if number is not None and line.stream != number:
-                continue
-            if wanted and wanted not in strip_ansi(line.text).casefold():
-                continue
-            yield line
-        after = lines[-1].id
 
 
 # Files and source

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def running(app: http.Application, **limits: Any) -> Iterator[int]:
-    """Serve `app` from a thread on a free loopback port; gives the port."""
-    server = http.HttpServer(app, http.listen("127.0.0.1", 0), **{"grace_s": 2, **limits})
+def running(app: http.Application, port: int = 0, **limits: Any) -> Iterator[int]:
+    """Serve `app` from a thread on a loopback port, by default a free one; gives the port."""
+    server = http.HttpServer(app, http.listen("127.0.0.1", port), **{"grace_s": 2, **limits})
     ready = threading.Event()
     thread = threading.Thread(target=server.run, args=(ready.set,), daemon=True)
     thread.start()

@@ -89,7 +89,7 @@ class Actions:
             raise RequestError(
                 "this viewer only shows: nothing can be started, stopped or changed from it",
                 status=403,
-                hint="start `gl view` without `--read-only`",
+                hint="start `gl view` in a project, and without `--read-only`",
             )
 
     def _endpoint(self, handle: Callable[[Request, Fields], Response]) -> Callable[..., Any]:

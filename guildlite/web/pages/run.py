@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from guildlite.web.listing import Listing, RunRow
 from guildlite.web.media import page as media
 from guildlite.web.media.cache import ContentCache
 from guildlite.web.media.words import Words
+from guildlite.web.output import first_error, line_at, page_of, read_output
 from guildlite.web.rendering import Renderer, read_number
 from guildlite.web.urls import run_url
 from guildlite.web.workspace import Workspace, is_live
@@ -31,6 +32,8 @@ SECTIONS = (
 )
 #: Seconds between two looks of a page's script at a run that is running.
 FOLLOW_S = 1
+#: The same for a search, which reads all lines each time: half a second for 300,000.
+SEARCH_FOLLOW_S = 10
 #: Runs in the list that leads from one run's page to another's.
 _MOST_PICKED = 12
 
@@ -124,18 +127,33 @@ class RunPages:
         here = self._here(request)
         query = request.query_params
         try:
-            page = rundata.read_output(
+            line = _asked_line(here.run, query)
+            if line:
+                page = f"{run_url(here.run.id)}/output?page={page_of(line)}#L{line}"
+                return RedirectResponse(page, 303)
+            output = read_output(
                 here.run,
                 stream=query.get("stream", ""),
                 query=query.get("q", "")[:1000],
+                regex=query.get("re") == "1",
+                only=query.get("only") == "1",
+                match=read_number(query.get("match")),
                 operation=query.get("op") if query.get("op") != "all" else None,
                 page=read_number(query.get("page")),
             )
         except RunUnreadable as error:
             return self._trouble(request, "output", here, error)
-        filtered = bool(page.query) or page.page < page.pages
+        searched = bool(output.query or output.stream or output.operation is not None)
+        filtered = searched or output.page < output.pages
         return self._run_page(
-            request, "output.html", "output", here, filtered=filtered, output=page
+            request,
+            "output.html",
+            "output",
+            here,
+            filtered=filtered,
+            output=output,
+            follow_s=SEARCH_FOLLOW_S if searched else FOLLOW_S,
+            nothing=_nothing_there(query),
         )
 
     def files(self, request: Request) -> Response:
@@ -177,6 +195,7 @@ class RunPages:
         here: _Here,
         *,
         filtered: bool = False,
+        follow_s: int = FOLLOW_S,
         status: int = 200,
         **values: object,
     ) -> Response:
@@ -185,7 +204,7 @@ class RunPages:
             template,
             status=status,
             live=here.row.live and not filtered,
-            follow_s=FOLLOW_S if here.row.live else None,
+            follow_s=follow_s if here.row.live else None,
             here=here,
             row=here.row,
             section=section,
@@ -194,3 +213,17 @@ class RunPages:
             predicts=self.offers_predictions(here.run),
             **values,
         )
+
+
+def _asked_line(run: Run, query: Mapping[str, str]) -> int | None:
+    """Return the line that an address asks for by its time or as the first error, if there is."""
+    at_ms = query.get("at", "")
+    if query.get("go") == "error":
+        return first_error(run)
+    return line_at(run, int(at_ms)) if at_ms.isdecimal() and len(at_ms) < 16 else None
+
+
+def _nothing_there(query: Mapping[str, str]) -> str:
+    if query.get("go") == "error":
+        return "No line looks like an error"
+    return "No line has a time near that moment" if "at" in query else ""

@@ -7,11 +7,10 @@
  */
 import "./metrics.css";
 import "./media.css";
-import { Bar } from "../lib/bar.ts";
+import { Bar, RETRY_S } from "../lib/bar.ts";
 import { morph } from "../lib/morph.ts";
 
 const main = document.querySelector<HTMLElement>("#main")!;
-const RETRY_S = 3;
 /** Words that the script alone reads: name → the value that changes nothing. */
 const LIGHT = { brightness: 1, contrast: 1 } as const;
 type Light = keyof typeof LIGHT;

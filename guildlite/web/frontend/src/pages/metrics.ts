@@ -7,7 +7,7 @@
 import "./metrics.css";
 import { Card, save } from "../charts/card.ts";
 import { fetchSeries, Refused, type Wanted } from "../api/series.ts";
-import { Bar } from "../lib/bar.ts";
+import { Bar, RETRY_S } from "../lib/bar.ts";
 import { MAX_SMOOTH, parseState, writeState, type State } from "../lib/state.ts";
 
 const main = document.querySelector<HTMLElement>("#main")!;
@@ -128,7 +128,7 @@ class MetricsPage {
       if (error instanceof Refused) this.bar.refused(error.message);
       else this.bar.lost();
       this.again = false;
-      this.timer = setTimeout(() => void this.look(), 3000);
+      this.timer = setTimeout(() => void this.look(), RETRY_S * 1000);
       return;
     } finally {
       this.busy = false;

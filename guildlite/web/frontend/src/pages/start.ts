@@ -34,7 +34,6 @@ async function preview(form: HTMLFormElement): Promise<void> {
     // The time at which the form was made counts, not that of the preview.
     there.querySelector('[name="seen"]')?.replaceWith(form.querySelector('[name="seen"]')!.cloneNode());
     morph(form, there);
-    revealCopy();
   }
 }
 
@@ -57,18 +56,6 @@ function nudge(field: HTMLInputElement, direction: 1 | -1): void {
   field.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-function revealCopy(): void {
-  if (!navigator.clipboard) return;
-  for (const button of document.querySelectorAll<HTMLButtonElement>("[data-copy]")) button.hidden = false;
-}
-
-async function copy(button: HTMLButtonElement): Promise<void> {
-  const text = document.getElementById(button.dataset["copy"] ?? "")?.textContent ?? "";
-  await navigator.clipboard.writeText(text);
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = "Copy"), 1500);
-}
-
 if (form) {
   form.addEventListener("input", () => schedule(form, PAUSE_MS));
   form.addEventListener("change", () => schedule(form, 0));
@@ -79,16 +66,11 @@ if (form) {
     event.preventDefault();
     nudge(field, event.key === "ArrowUp" ? 1 : -1);
   });
-  form.addEventListener("click", (event) => {
-    const button = event.target instanceof Element ? event.target.closest("[data-copy]") : null;
-    if (button instanceof HTMLButtonElement) void copy(button);
-  });
   // A second start by a double click would be a second run.
   form.addEventListener("submit", (event) => {
     if (form.dataset["sent"]) event.preventDefault();
     else if (event.submitter?.getAttribute("value") === "start") form.dataset["sent"] = "1";
   });
   addEventListener("pageshow", () => delete form.dataset["sent"]);
-  revealCopy();
 }
 pick?.querySelector("select")?.addEventListener("change", () => pick.requestSubmit());
