@@ -13,8 +13,7 @@ from support.commands import call
 from support.run_dirs import START, make_run
 
 from guildlite.runs import Run, RunStore
-from guildlite.runs.difference import Parting, first_parting, source_changes
-from guildlite.series import Point
+from guildlite.runs.difference import Parting, first_partings
 
 METRICS = "metrics: {loss: {goal: min}, acc: {goal: max, format: '0.0%'}}\n"
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from guildlite.errors import RunUnreadable
-from guildlite.http import RequestError
 from guildlite.platform import signal_name
 from guildlite.runs import LaterOperation, Run, RunReader, StoredLine
 from guildlite.runs.logs import read_notices
@@ -18,7 +16,6 @@ from guildlite.runs.reader import chart_rows
 from guildlite.series import STDERR, STDOUT, Point, Summary, is_system_key
 from guildlite.web.ansi import strip_ansi
 from guildlite.web.cards import ROWS_PER_PAGE
-from guildlite.web.files import Entry, Folder, list_folder, read_text
 from guildlite.web.numbers import format_value
 from guildlite.web.workspace import Workspace
 
@@ -28,8 +25,6 @@ LINES_PER_PAGE, LAST_LINES = 500, 20
 MOST_FOUND = 20_000
 #: Series in the overview's table; the metrics page has all.
 MOST_SUMMARIES = 60
-#: Bytes of a source file that are shown.
-MOST_SOURCE_BYTES = 512 * 1024
 _SCAN_LINES = 10_000
 _SPARK_POINTS = 240
 _MOST_NOTICES = 20
@@ -109,18 +104,6 @@ class OutputPage:
     stream: str
     operation: str | None
     operations: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class SourcePage:
-    """The files kept at the start, one of them open, and what git said."""
-
-    files: list[Entry]
-    file: str
-    text: str
-    whole: bool
-    git: dict[str, str]
-    is_diff: bool
 
 
 # Overview
@@ -319,38 +302,3 @@ def _scan(
                 continue
             yield line
         after = lines[-1].id
-
-
-# Files and source
-
-
-def read_source(run: Run, file: str = "") -> SourcePage:
-    """Return the kept source files and one of them; raises RequestError 404 for an unknown one."""
-    files = list(_kept_files(run))
-    names = [entry.path for entry in files]
-    if file and file not in names:
-        raise RequestError("this run kept no such source file", status=404)
-    chosen = file or (names[0] if names else "")
-    text, whole = read_text(run.paths.sources, chosen, MOST_SOURCE_BYTES) if chosen else ("", True)
-    git: dict[str, str] = {}
-    try:
-        with run.read() as reader:
-            git = grouped(reader.attrs()).get("git", {})
-    except RunUnreadable:
-        pass  # the files speak for themselves
-    # Line ends only: what else splits a line in Python does not in an editor.
-    text = text.replace("\r\n", "\n").removesuffix("\n")
-    is_diff = re.search(r"\.(diff|patch)$", chosen) is not None
-    return SourcePage(files, chosen, text, whole, git, is_diff)
-
-
-def _kept_files(run: Run, folder: str = "", depth: int = 0) -> Iterator[Entry]:
-    try:
-        listing: Folder = list_folder(run.paths.sources, folder)
-    except RequestError:
-        return
-    for entry in listing.entries:
-        if entry.kind == "file":
-            yield entry
-        elif entry.kind == "folder" and depth < 8:
-            yield from _kept_files(run, entry.path, depth + 1)
