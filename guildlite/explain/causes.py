@@ -246,7 +246,9 @@ def _killed(clues: Clues) -> Iterator[Cause]:
     else:
         known = ("no process of the machine was killed for want of memory meanwhile",)
         evidence += known if clues.kills.get("host") == 0 else ()
-        yield Cause("signal", f"{record.ending}: {_SIGNALS['SIGKILL']}", True, tuple(evidence))
+        shell = "" if record.exit_signal else ", as of a shell whose command died of SIGKILL"
+        text = f"{record.ending}{shell}: {_SIGNALS['SIGKILL']}"
+        yield Cause("signal", text, not shell, tuple(evidence))
 
 
 def _kernel_evidence(clues: Clues) -> list[str]:

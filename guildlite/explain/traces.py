@@ -25,7 +25,8 @@ _LINKS = (
 _PREFIX = re.compile(r"\[(?:rank|default)\d+\]:\s?")
 _FRAME = re.compile(r'\s+File "(?P<file>[^"]*)", line (?P<line>\d+)(?:, in (?P<name>.*))?')
 _LIBRARY = re.compile(
-    r"/(?:site|dist)-packages/(?P<name>[^/]+)|/lib/python3[^/]*/(?!(?:site|dist)-packages/)|^<frozen "
+    r"/(?:site|dist)-packages/(?P<name>[^/]+)"
+    r"|/lib/python3[^/]*/(?!(?:site|dist)-packages/)|^<frozen "
 )
 _SYNTAX = re.compile(r"(?:Syntax|Indentation|Tab)Error: ")
 _FATAL = "Fatal Python error: "
