@@ -141,6 +141,39 @@ def test_nothing_to_compare_is_no_error(store: RunStore) -> None:
     assert call("compare", "nothing") == (0, "", "none of 1 run matches\n")
 
 
+def test_a_narrow_terminal_drops_flags_and_says_so(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        flags = {f"flag_{index}": str(number + index) for index in range(20)}
+        series = {"loss": [float(number)], "acc": [0.5]}
+        make_run(store, flags=flags, series=series, started=START + number)
+    monkeypatch.setattr("guildlite.cli.compare.terminal_width", lambda: 80)
+    answer = call("compare")
+    lines = answer.out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    shown = lines[0].split()
+    assert {"loss", "acc", "flag_0"} <= set(shown) and "flag_19" not in shown
+    # status, 20 flags, and last and best of two metrics, behind the number.
+    assert f"{26 - len(shown)} columns left out for want of room" in answer.err
+    # What was asked for is never dropped.
+    columns = ",".join(f"flag_{index}" for index in range(20))
+    answer = call("compare", "--columns", columns)
+    assert len(answer.out.splitlines()[0].split()) == 21 and answer.err == ""
+
+
+def test_groups_of_nothing_and_of_single_runs(store: RunStore) -> None:
+    for number in range(3):
+        flags = {"lr": str(number), **{f"f{index}": str(number) for index in range(6)}}
+        make_run(store, flags=flags, series={"loss": [1.0]}, started=START + number)
+    answer = call("compare", "--group", "lr", "model = nobody")
+    assert (answer.status, answer.out, answer.err) == (0, "", "none of 3 runs matches\n")
+    answer = call("compare", "--group", "lr")
+    assert "NaN" not in answer.out and "is a single run" in answer.out
+    answer = call("compare", "--group", "seed", "--columns", "loss")
+    assert answer.status == 2 and "no run has a flag `seed`" in answer.err
+
+
 # gl diff ----------------------------------------------------------------------------------------
 
 
