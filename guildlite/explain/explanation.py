@@ -86,16 +86,19 @@ _BAD = (Status.FAILED, Status.LOST)
 
 
 def last_good(run: Run, runs: Iterable[Run]) -> Run | None:
-    """Return the newest run before `run` of the same operation that completed, or None."""
+    """Return the newest run before `run` of the same operation that completed, or None.
+
+    `runs` are all, newest first; where `run` is not among them, names say which are before it.
+    """
+    found = list(runs)
+    place = next((at for at, other in enumerate(found) if other.id == run.id), None)
+    before = (
+        [other for other in found if other.id < run.id] if place is None else found[place + 1 :]
+    )
+    # The model is in the name, which spares reading the facts of all others.
     ending = _model_ending(run.id)
-    looked_at = 0
-    for other in runs:
-        # The model is in the name, which spares reading the facts of all others.
-        if other.id >= run.id or _model_ending(other.id) != ending:
-            continue
-        looked_at += 1
-        if looked_at > _MOST_LOOKED_AT:
-            return None
+    alike = [other for other in before if _model_ending(other.id) == ending]
+    for other in alike[:_MOST_LOOKED_AT]:
         same = (other.model, other.operation) == (run.model, run.operation)
         if same and other.error is None and other.status is Status.COMPLETED:
             return other
