@@ -53,7 +53,7 @@ def test_the_page_of_a_failed_run(store: RunStore) -> None:
     page = call("why").out
     lines = page.splitlines()
     assert lines[:4] == [
-        f"{run.id}  ✗ failed after 1m 04s",
+        f"{run.id}  ✗ failed after 1m 04s, {time.strftime('%F %T', time.localtime(START + 64))}",
         "  ValueError: lr is bad",
         "    at train.py:3",
         "  exit status 1",

@@ -10,6 +10,7 @@ import click
 from guildlite.cli.context import Context
 from guildlite.cli.output import aligned, coloured, coloured_status, for_terminal
 from guildlite.cli.words import command
+from guildlite.series import STDERR
 from guildlite.wording import format_count, format_duration, format_moment, visible
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def _page(found: Explanation) -> Iterator[str]:
     took = found.run.duration_s
     after = "" if took is None else f" {'after' if found.run.status.ended else 'for'} "
     status = coloured_status(found.status) + (after + format_duration(took) if after else "")
-    yield f"{coloured(for_terminal(found.run.id), 'bold')}  {status}"
+    moment = format_moment(found.run.stopped_at)
+    head = f"{coloured(for_terminal(found.run.id), 'bold')}  {status}"
+    yield f"{head}, {moment}" if moment else head
     yield from _causes(found)
     yield from _evidence(found)
     if found.later is not None:
@@ -134,12 +137,13 @@ def _traceback(trace: Trace) -> Iterator[str]:
 
 
 def _lines(lines: Sequence[StoredLine]) -> Iterator[str]:
+    mixed = any(line.stream == STDERR for line in lines)
     for line in lines:
         moment = None if line.time is None else line.time / 1000
         clock = format_moment(moment, "%H:%M:%S") if moment is not None else ""
-        mark = "err" if line.stream == 2 else "   "
-        text = f"{coloured(f'{clock} {mark}', 'dim')}  {visible(line.text, keep=chr(9))}"
-        yield f"  {text}"
+        mark = " err" if line.stream == STDERR else "    " if mixed else ""
+        text = visible(line.text, keep="\t")
+        yield f"  {coloured(f'{clock}{mark}', 'dim')}  {text}"
 
 
 # Since the last good run --------------------------------------------------------------------------

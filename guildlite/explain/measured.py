@@ -69,7 +69,8 @@ def read_measured(
     peak = _most(_peak(rss), _number(exited.get("max_rss")))
     found = []
     if peak is not None:
-        found.append(Measure("memory of the script", _last(rss), peak, limit))
+        # The last sample may have been taken of a process that had just ended: that has none.
+        found.append(Measure("memory of the script", _last(rss) or None, peak, limit))
     if used is not None:
         found.append(Measure("memory of the machine", _last(used), _peak(used), total, True))
     if swap is not None and _peak(swap):
