@@ -100,6 +100,16 @@ def test_a_good_run_and_a_running_one(store: RunStore) -> None:
     assert "it has not ended" in out and "step 7" in out and "gl logs -f" in out
 
 
+def test_an_imported_run_is_not_said_to_have_ended_well(store: RunStore) -> None:
+    run = make_run(store)
+    fact = read_fact(run.paths.started) or {}
+    run.paths.started.unlink()
+    write_fact(run.paths.started, {**fact, "imported": True})
+    out = call("why").out
+    assert "it was imported, so how the script ended is not known" in out
+    assert "likely" not in out and "by itself" not in out
+
+
 def test_an_unreadable_run(store: RunStore) -> None:
     make_run(store).paths.manifest.unlink()
     out = call("why").out

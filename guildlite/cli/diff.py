@@ -97,7 +97,9 @@ def _diff_folder(context: Context, run: Run, stat: bool, as_json: bool) -> None:
     now = working_tree(project, context.directory, run, kept)
     if not kept.files or now is None:
         raise GuildliteError(
-            f"run `{run.id}` kept no source" if now else f"run `{run.id}` is of another folder",
+            f"run `{run.id}` is of another folder"
+            if kept.files
+            else f"run `{run.id}` kept no source",
             hint=f"`gl diff {run.id} RUN` compares it with another run",
         )
     differing = [*diff_sources(kept, now)]

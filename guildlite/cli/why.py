@@ -90,7 +90,8 @@ def _title(text: str) -> tuple[str, str]:
 def _causes(found: Explanation) -> Iterator[str]:
     record = found.record
     for cause in found.causes:
-        likely = "" if cause.sure or "likely" in cause.text else "likely: "
+        guess = not cause.sure and cause.kind not in ("imported", "lost")
+        likely = "likely: " if guess and "likely" not in cause.text else ""
         colour = "red" if found.status in ("failed", "lost", "unreadable") else None
         yield f"  {coloured(likely + for_terminal(cause.text), colour)}"
         yield from (f"    {for_terminal(line)}" for line in cause.evidence)

@@ -114,6 +114,8 @@ def find_causes(clues: Clues) -> list[Cause]:
         return [Cause("pending", "it is being started", advice=("`gl attach` follows it",))]
     if status is Status.RUNNING:
         return [Cause("running", "it has not ended", advice=("`gl logs -f` follows it",))]
+    if status is Status.COMPLETED and record.imported:
+        return [Cause("imported", "it was imported, so how the script ended is not known", False)]
     if status is Status.COMPLETED:
         return [Cause("completed", "the script ended by itself, without an error")]
     if status is Status.LOST:
