@@ -151,3 +151,21 @@ def test_a_viewer_of_no_project_compares_only_runs_of_its_folder(tmp_path: Path)
     with viewing(tmp_path, project=False) as client:
         page = client.get(f"/runs/{run.id}/source?against=worktree").text
     assert "started in another folder" in page
+
+
+def test_names_that_are_no_text_break_no_page(place: Place, tmp_path: Path) -> None:
+    one, other = make_run(place.store), make_run(place.store, started=START + 60)
+    keep(one, {"expert.py": "a\n"})
+    keep(other, {"expert.py": "b\n"})
+    odd = os.fsencode(other.paths.sources) + b"/caf\xe9.py"
+    with open(odd, "w") as file:
+        file.write("odd\n")
+    with viewing(tmp_path) as client:
+        page = client.get(f"/runs/{one.id}/source", params={"against": other.id})
+        assert page.status_code == 200 and "caf\\xe9.py" in page.text and "odd" in page.text
+        assert "caf%E9.py" in page.text
+        one_file = client.get(f"/runs/{one.id}/source?against={other.id}&file=caf%E9.py")
+        assert one_file.status_code == 200 and "+</span>odd" in one_file.text
+        assert "odd" in client.get(f"/runs/{other.id}/source?file=caf%E9.py").text
+        data = client.get(f"/api/v1/runs/{one.id}/source", params={"against": other.id})
+        assert data.status_code == 200

@@ -64,10 +64,10 @@ class DiffPage:
 def read_source(run: Run, file: str = "") -> SourcePage:
     """Return the kept source files and one of them; raises RequestError 404 for an unknown one."""
     files = list(_kept_files(run))
-    names = [entry.path for entry in files]
+    names = {_in_address(entry.path): entry.path for entry in files}
     if file and file not in names:
         raise RequestError("this run kept no such source file", status=404)
-    chosen = file or (names[0] if names else "")
+    chosen = names[file] if file else next(iter(names.values()), "")
     text, whole = read_text(run.paths.sources, chosen, MOST_SOURCE_BYTES) if chosen else ("", True)
     git: dict[str, str] = {}
     try:
@@ -108,8 +108,11 @@ def read_diff(workspace: Workspace, run: Run, against: str, file: str = "") -> D
     missing = "this" if not kept.files else "folder" if tree is None else ""
     missing = missing or ("other" if other is not None and tree and not tree.files else "")
     files = [] if missing or tree is None else [*diff_sources(kept, tree)]
-    if file and file not in [each.path for each in files]:
-        raise RequestError("this file is the same on both sides, or on neither", status=404)
+    if file:
+        names = {_in_address(each.path): each.path for each in files}
+        if file not in names:
+            raise RequestError("this file is the same on both sides, or on neither", status=404)
+        file = names[file]
     return DiffPage(
         against=against,
         title="the folder now" if other is None else other.label or other.id,
@@ -121,6 +124,11 @@ def read_diff(workspace: Workspace, run: Run, against: str, file: str = "") -> D
         removed=sum(each.removed for each in files),
         missing=missing,
     )
+
+
+def _in_address(path: str) -> str:
+    """Return a path as it comes back from an address: bytes that are no text are lost there."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _shown(files: list[FileDiff], file: str) -> Iterator[FileDiff]:
