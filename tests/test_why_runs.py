@@ -69,6 +69,14 @@ def test_an_end_is_explained(ending: Callable[[str], str], how: str, words: list
     assert ("likely: " in said) is (how == "shell")
 
 
+def test_a_full_disk_is_named_at_once(tmp_path: Path, gl: Gl) -> None:
+    (tmp_path / "train.py").write_text(f"{ENDS['full']}\n")
+    said = gl("run", "train.py").stderr
+    assert "         the disk was full: OSError: [Errno 28] No space left on device\nnext" in said
+    (tmp_path / "train.py").write_text(f"{ENDS['raise']}\n")
+    assert "         exit status 1\nnext" in gl("run", "train.py").stderr
+
+
 def test_what_is_recorded_at_the_end(ending: Callable[[str], str], tmp_path: Path) -> None:
     ending("raise")
     exited = json.loads(RunStore(tmp_path / "runs").get("latest").paths.exit.read_text())
@@ -217,6 +225,7 @@ def test_a_control_group_without_memory_left(tmp_path: Path, small_group: Path) 
     run = wait_ended(RunStore(tmp_path / "runs").get("latest"))
     if run.exit_signal != signal.SIGKILL or "Cannot" in done.stderr:
         pytest.skip(f"the group did not kill: {done.stderr}")
+    assert "         killed by the kernel: out of memory (SIGKILL)\n" in done.stderr
     assert run.exit_fact()["oom_kills"]["group"] == 1  # type: ignore[index]
     said = subprocess.run(
         [sys.executable, "-m", "guildlite", "why"],

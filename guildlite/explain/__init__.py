@@ -6,6 +6,6 @@ run of the same operation that completed. It says `likely` where the evidence is
 claims nothing without any.
 """
 
-from guildlite.explain.explanation import Explanation, Since, explain
+from guildlite.explain.explanation import Explanation, Since, explain, explain_operation
 
-__all__ = ["Explanation", "Since", "explain"]
+__all__ = ["Explanation", "Since", "explain", "explain_operation"]

@@ -72,13 +72,13 @@ def explain(run: Run, runs: Iterable[Run] = (), *, lines: int = LAST_LINES) -> E
     """
     if run.error is not None:
         return _unreadable(run)
-    found = _explain(run, run, lines)
+    found = explain_operation(run, run, lines=lines)
     failed = [each for each in run.later_operations() if each.status in _BAD]
     since = None
     if run.status in _BAD:
         good = last_good(run, runs)
         since = None if good is None else Since(good, compare_two(good, run, curves=False))
-    later = _explain(run, failed[-1], lines) if failed else None
+    later = explain_operation(run, failed[-1], lines=lines) if failed else None
     return found._replace(since=since, later=later)
 
 
@@ -117,15 +117,16 @@ def _unreadable(run: Run) -> Explanation:
     return Explanation(run, run, "unreadable", (cause,), None, (), nothing, notices, None, None)
 
 
-def _explain(run: Run, record: OperationRecord, most: int) -> Explanation:
+def explain_operation(run: Run, record: OperationRecord, *, lines: int = LAST_LINES) -> Explanation:
+    """Return what is known of the end of one operation on a run, without a look at other runs."""
     attrs: Mapping[str, str] = {}
     known: Mapping[str, Summary] = {}
-    lines: Sequence[StoredLine] = ()
+    held: Sequence[StoredLine] = ()
     try:
         with run.read() as reader:
             attrs = reader.attrs()
             known = {each.key: each for each in reader.summaries()}
-            lines = reader.last_output(most + _TELLING_LINES, record.paths.name)
+            held = reader.last_output(lines + _TELLING_LINES, record.paths.name)
     except RunUnreadable:
         pass  # the logs speak for themselves
     stderr, stdout = (_tail(path) for path in (record.paths.stderr, record.paths.stdout))
@@ -151,7 +152,7 @@ def _explain(run: Run, record: OperationRecord, most: int) -> Explanation:
     )
     return Explanation(
         run, record, record.status.value, tuple(causes), trace,
-        tuple(_last_lines(lines or _logged(stdout, stderr), trace, most)), measured, notices,
+        tuple(_last_lines(held or _logged(stdout, stderr), trace, lines)), measured, notices,
         None, None,
     )  # fmt: skip
 
