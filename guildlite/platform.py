@@ -237,6 +237,17 @@ def _kill(pid: int, number: int) -> bool:
     return True
 
 
+def user_name() -> str:
+    """Return the name of the user of this process; the number where it has none."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        # Containers run under numbers that have no name.
+        return str(os.getuid()) if hasattr(os, "getuid") else ""
+
+
 def signal_name(number: int) -> str:
     """Return `SIGKILL` for 9, and `signal 99` for one without a name."""
     try:

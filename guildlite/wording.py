@@ -43,6 +43,15 @@ def _escape(char: str) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
+#: CSI and OSC sequences, and the two-character ones (ECMA-48), as programs colour their output.
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+
+
+def without_sequences(text: str) -> str:
+    """Return text without the sequences by which a program colours it or moves a cursor."""
+    return _SEQUENCE.sub("", text) if "\x1b" in text else text
+
+
 # Numbers ------------------------------------------------------------------------------------------
 
 BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,7 @@ from support.commands import call
 from support.run_dirs import START, make_run
 
 from guildlite.runs import Run, RunStore
-from guildlite.runs.difference import Parting, first_parting, source_changes
-from guildlite.series import Point
+from guildlite.runs.difference import Parting, first_partings
 
 METRICS = "metrics: {loss: {goal: min}, acc: {goal: max, format: '0.0%'}}\n"
 
@@ -142,6 +141,39 @@ def test_nothing_to_compare_is_no_error(store: RunStore) -> None:
     assert call("compare", "nothing") == (0, "", "none of 1 run matches\n")
 
 
+def test_a_narrow_terminal_drops_flags_and_says_so(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        flags = {f"flag_{index}": str(number + index) for index in range(20)}
+        series = {"loss": [float(number)], "acc": [0.5]}
+        make_run(store, flags=flags, series=series, started=START + number)
+    monkeypatch.setattr("guildlite.cli.compare.terminal_width", lambda: 80)
+    answer = call("compare")
+    lines = answer.out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    shown = lines[0].split()
+    assert {"loss", "acc", "flag_0"} <= set(shown) and "flag_19" not in shown
+    # status, 20 flags, and last and best of two metrics, behind the number.
+    assert f"{26 - len(shown)} columns left out for want of room" in answer.err
+    # What was asked for is never dropped.
+    columns = ",".join(f"flag_{index}" for index in range(20))
+    answer = call("compare", "--columns", columns)
+    assert len(answer.out.splitlines()[0].split()) == 21 and answer.err == ""
+
+
+def test_groups_of_nothing_and_of_single_runs(store: RunStore) -> None:
+    for number in range(3):
+        flags = {"lr": str(number), **{f"f{index}": str(number) for index in range(6)}}
+        make_run(store, flags=flags, series={"loss": [1.0]}, started=START + number)
+    answer = call("compare", "--group", "lr", "model = nobody")
+    assert (answer.status, answer.out, answer.err) == (0, "", "none of 3 runs matches\n")
+    answer = call("compare", "--group", "lr")
+    assert "NaN" not in answer.out and "is a single run" in answer.out
+    answer = call("compare", "--group", "seed", "--columns", "loss")
+    assert answer.status == 2 and "no run has a flag `seed`" in answer.err
+
+
 # gl diff ----------------------------------------------------------------------------------------
 
 
@@ -174,7 +206,7 @@ def test_diff_says_what_differs_and_nothing_else(two: tuple[Run, Run]) -> None:
     assert lines[0] == f"a {two[0].id} ✓ completed 1m 04s"
     for line in (
         "lr 0.1 0.2",
-        "loss 0.25 0.25 1",
+        "loss 0.25 0.25 1 1",
         "the curves first part in `loss` at step 1: 0.5 and 1.5",
         "uncommitted +1 -0 lines +1 -1 lines",
         "numpy 2.0.0 2.1.0",
@@ -194,7 +226,10 @@ def test_diff_as_json(two: tuple[Run, Run]) -> None:
     assert [each["id"] for each in data["runs"]] == [two[0].id, two[1].id]
     assert data["flags"] == [{"name": "lr", "a": "0.1", "b": "0.2"}]
     parting = {"step": 1, "a": 0.5, "b": 1.5}
-    assert data["metrics"] == [{"key": "loss", "a": 0.25, "b": 0.25, "parting": parting}]
+    assert data["metrics"] == [
+        {"key": "loss", "a": 0.25, "b": 0.25, "a_step": 2, "b_step": 2, "parting": parting,
+         "beyond_tolerance": parting}
+    ]  # fmt: skip
     assert data["first_parting"] == data["metrics"][0]
     assert data["sources"][0]["diff"].splitlines()[-2:] == ["-lr = 0.1", "+lr = 0.2"]
 
@@ -220,27 +255,73 @@ def test_no_source_moves_the_cursor(two: tuple[Run, Run]) -> None:
 
 
 def test_curves_part_at_the_first_step_both_have() -> None:
-    nan = float("nan")
-    one = [Point(0, None, 1.0), Point(5, None, nan), Point(6, None, 2.0), Point(9, None, 3.0)]
-    assert first_parting(one, [Point(1, None, 7.0), Point(5, None, nan)]) is None
-    assert first_parting(one, [*one[:2], Point(6, None, nan)])[:1] == (6,)  # type: ignore[index]
+    nan, inf = float("nan"), float("inf")
+    one = [(0, 1.0), (5, nan), (6, 2.0), (9, 3.0)]
+    assert first_partings(one, [(1, 7.0), (5, nan)], 0.0) == (None, None)
+    exact, beyond = first_partings(one, [*one[:2], (6, nan)], 0.5)
+    assert exact == beyond and exact is not None and exact.step == 6
     # Written again after a restart: the last counts.
-    again = [*one, Point(5, None, 4.0)]
-    assert first_parting(again, [Point(5, None, 8.0)]) == Parting(5, 4.0, 8.0)
+    assert first_partings([*one, (5, 4.0)], [(5, 8.0)], 0.0)[0] == Parting(5, 4.0, 8.0)
+    # 100 and 101 differ by a hundred-and-first of the larger, 100 and 102 by more than 1 %.
+    found = first_partings([(1, 100.0), (2, 100.0)], [(1, 101.0), (2, 102.0)], 0.01)
+    assert found == (Parting(1, 100.0, 101.0), Parting(2, 100.0, 102.0))
+    assert first_partings([(1, inf)], [(1, inf)], 0.01) == (None, None)
+    assert first_partings([(1, inf)], [(1, -inf)], 9.0)[1] == Parting(1, inf, -inf)
 
 
-def test_files_that_are_no_text_or_on_one_side_only(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    for directory in (one, other):
-        (directory / "lib").mkdir(parents=True)
-    (one / "gone.py").write_text("a\n")
-    (other / "lib/new.py").write_text("b\n")
-    (one / "data").write_bytes(b"\0a")
-    (other / "data").write_bytes(b"\0b")
-    os.symlink("/etc/passwd", other / "link.py")
-    found = {each.path: (each.kind, each.lines) for each in source_changes(one, other)}
-    assert found == {
-        "data": ("binary", []),
-        "gone.py": ("removed", ["--- a/gone.py", "+++ /dev/null", "@@ -1 +0,0 @@", "-a"]),
-        "lib/new.py": ("added", ["--- /dev/null", "+++ b/lib/new.py", "@@ -0,0 +1 @@", "+b"]),
-    }
+def test_diff_says_where_curves_part_beyond_a_tolerance(store: RunStore) -> None:
+    make_run(store, series={"loss": [1.0, 0.5, 0.4], "acc": [0.1, 0.2], "only": [1.0]})
+    series = {"loss": [1.0, 0.501, 0.2], "acc": [0.1, 0.2, 0.3]}
+    make_run(store, started=START + 1, series=series)
+    lines = [" ".join(line.split()) for line in call("diff", "2", "1").out.splitlines()]
+    assert "a b part at step beyond 1 %" in lines
+    assert "loss 0.4 0.2 1 2" in lines
+    assert "acc 0.2 0.3 alike to 1" in lines
+    assert "only 1 (none)" in lines
+    assert "the curves first part in `loss` at step 1: 0.5 and 0.501" in lines
+    data = call("diff", "2", "1", "--json", "--tolerance", "0.9").json
+    (loss,) = [each for each in data["metrics"] if each["key"] == "loss"]
+    assert loss["parting"]["step"] == 1 and loss["beyond_tolerance"] is None
+
+
+def test_diff_of_a_run_and_the_folder_now(store: RunStore, tmp_path: Path) -> None:
+    (tmp_path / "project.yml").write_text(f"{METRICS}models: {{expert: expert.py}}\n")
+    run = make_run(store)
+    run.paths.sources.mkdir()
+    for path, kept, now in (("expert.py", "a = 1\n", "a = 2\n"), ("gone.py", "x\n", "")):
+        (run.paths.sources / path).write_text(kept)
+        if now:
+            (tmp_path / path).write_text(now)
+    (run.paths.sources / "project.yml").write_text((tmp_path / "project.yml").read_text())
+    answer = call("diff", "1")
+    assert (answer.status, answer.err) == (0, "")
+    assert "-a = 1\n+a = 2\n" in answer.out and "gone.py" in answer.out
+    stat = call("diff", "1", "--stat").out
+    assert "@@" not in stat and [line.split() for line in stat.splitlines()[-2:]] == [
+        ["expert.py", "+1", "-1"], ["gone.py", "removed", "+0", "-1"],
+    ]  # fmt: skip
+    data = call("diff", "1", "--json").json
+    assert [(each["path"], each["change"]) for each in data["sources"]] == [
+        ("expert.py", "changed"), ("gone.py", "removed"),
+    ]  # fmt: skip
+    bare = make_run(store, started=START + 1)
+    answer = call("diff", "1")
+    assert answer.status == 1 and f"run `{bare.id}` kept no source" in answer.err
+
+
+def test_diff_does_not_call_source_removed_that_was_never_kept(two: tuple[Run, Run]) -> None:
+    shutil.rmtree(two[0].paths.sources)
+    out = call("diff", "2", "1").out
+    assert f"not compared: {two[0].id} kept none" in out and "@@" not in out
+    assert call("diff", "2", "1", "--json").json["without_source"] == [two[0].id]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_diff_keeps_to_the_terminal(
+    two: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr("guildlite.cli.diff.terminal_width", lambda: columns)
+    out = call("diff", "2", "1").out
+    tables = out[out.index("Flags") : out.index("Source")].splitlines()
+    assert all(len(line) <= columns for line in tables if "curves first part" not in line)
+    assert ("beyond 1 %" in out) is (columns > 40)

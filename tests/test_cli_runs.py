@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -16,7 +15,6 @@ from support.commands import call
 from support.run_dirs import START, make_run
 
 from guildlite.cli.picking import parse_since
-from guildlite.cli.why import last_traceback
 from guildlite.errors import UsageError
 from guildlite.runs import Run, RunStore
 from guildlite.runs.db import RunDb
@@ -402,89 +400,6 @@ def test_a_label_of_several_takes_the_newest_and_says_so(three: list[Run]) -> No
     answer = call("show", "baseline")
     assert answer.out.startswith(three[1].id)
     assert answer.err == f"2 runs are labelled `baseline`; took the newest, {three[1].id}\n"
-
-
-# gl why -----------------------------------------------------------------------------------------
-
-
-def test_why_shows_the_end_of_the_traceback(three: list[Run]) -> None:
-    assert call("why").out == (
-        f"{three[0].id}  ✗ failed after 1m 04s\n"
-        "  exit status 1\n"
-        "traceback:\n"
-        "  Traceback (most recent call last):\n"
-        '    File "train.py", line 3, in <module>\n'
-        "      main()\n"
-        "  ValueError: lr is \\x1b[31mbad\n"
-    )
-
-
-def test_why_suspects_the_memory_only_with_evidence(store: RunStore) -> None:
-    make_run(store, code=None, signal=signal.SIGKILL)
-    bare = call("why").out
-    assert "died of SIGKILL: nothing can catch it" in bare
-    assert "likely" not in bare
-    series = {"sys/mem/util": [0.5, 0.98], "op/mem/rss": [1e9, 8.2e9]}
-    make_run(store, code=None, signal=signal.SIGKILL, started=START + 1, series=series)
-    full = call("why").out
-    assert "the script last used 7.6 GiB of memory" in full
-    assert "98% of the machine's memory was in use at the last look, so likely" in full
-
-
-@pytest.mark.parametrize(
-    ("line", "hint"),
-    [
-        ("EOFError: EOF when reading a line", "gl train --tty"),
-        ("ModuleNotFoundError: No module named 'x'", "gl check"),
-        ("OSError: [Errno 28] No space left on device", "the disk is full"),
-    ],
-)
-def test_why_leads_on(store: RunStore, line: str, hint: str) -> None:
-    make_run(store, code=1, err=["Traceback (most recent call last):", "  x", line])
-    last = call("why").out.splitlines()[-1]
-    assert last.startswith("hint: ") and hint in last
-
-
-def test_why_of_a_lost_run_says_what_is_known(store: RunStore) -> None:
-    run = make_run(store, ended=False, out=["step 1", "step 2"])
-    for log, moment in ((run.paths.stdout, START + 5), (run.paths.stderr, START)):
-        os.utime(log, (moment, moment))
-    out = call("why").out
-    assert "? lost" in out
-    assert f"last sign of life {time.strftime('%F %T', time.localtime(START + 5))}" in out
-    assert out.endswith("last lines of stdout:\n  step 1\n  step 2\n")
-
-
-def test_why_tells_of_a_later_operation_that_failed(three: list[Run]) -> None:
-    later = three[2].paths.operation("2-evaluate")
-    later.meta.mkdir(parents=True)
-    write_fact(later.manifest, {"operation": "evaluate", "created": START + 300})
-    write_fact(later.exit, {"time": START + 310, "duration_s": 9.0, "code": 3})
-    later.stderr.write_text("no model to evaluate\n")
-    assert call("why", "3").out.endswith(
-        "later operation 2-evaluate failed, exit status 3\n"
-        "last lines of stderr:\n"
-        "  no model to evaluate\n"
-    )
-
-
-def test_why_of_an_unreadable_run(three: list[Run]) -> None:
-    three[0].paths.manifest.unlink()
-    out = call("why").out
-    assert "! unreadable" in out and "manifest.json is missing" in out
-
-
-def test_why_of_a_good_run(three: list[Run]) -> None:
-    out = call("why", "3").out
-    assert "the script ended by itself, without an error" in out
-    assert "traceback" not in out
-
-
-def test_the_last_of_chained_tracebacks_is_taken_whole() -> None:
-    first = ["Traceback (most recent call last):", "  a", "KeyError: 1", ""]
-    last = ["Traceback (most recent call last):", "  b", "", "  c", "ValueError: 2"]
-    assert last_traceback([*first, "During handling:", *last, "after"]) == last
-    assert last_traceback(["nothing"]) == []
 
 
 # gl logs ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,28 @@ def test_welch_on_published_figures() -> None:
     assert found.t == pytest.approx(-2.860742240922125)
     assert found.df == pytest.approx(27.800825066321394)
     assert found.p == pytest.approx(0.007934009582695018)
+
+
+def test_many_groups_against_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    chance = random.Random(20261121)
+    for _ in range(50):
+        groups = [
+            [chance.gauss(chance.random(), chance.uniform(0.001, 3)) for _ in range(size)]
+            for size in (chance.randint(2, 30), chance.randint(2, 30))
+        ]
+        for group in groups:
+            low, high = stats.t.interval(
+                0.95, len(group) - 1, loc=sum(group) / len(group), scale=stats.sem(group)
+            )
+            found = mean_of(group)
+            assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9, abs=1e-12)
+        told = stats.ttest_ind(*groups, equal_var=False)
+        judged = welch(mean_of(groups[0]), mean_of(groups[1]))
+        assert judged is not None
+        assert judged.t == pytest.approx(told.statistic, rel=1e-9)
+        assert judged.df == pytest.approx(told.df, rel=1e-9)
+        assert judged.p == pytest.approx(told.pvalue, rel=1e-7, abs=1e-13)
 
 
 def test_welch_without_spread_and_with_one_value() -> None:
@@ -200,3 +223,16 @@ def test_what_else_varies_in_a_group_is_named(store: RunStore, index: Index) -> 
     assert (first.mixed, first.without, len(first.runs)) == (("epochs",), 1, 2)
     assert (second.name, second.mean, second.without) == ("lr=(none)", None, 1)
     assert found.sentence == "there is nothing to compare: only one group has values"
+
+
+def test_names_that_the_project_declares_are_no_mistake(store: RunStore, index: Index) -> None:
+    make_run(store, series={"loss": [1.0]})
+    known = Vocabulary(flags=("warmup",), series=("later",))
+    with index:
+        index.refresh()
+        with pytest.raises(FilterError):
+            compare_runs(index, "warmup > 3", ["loss"])
+        found = compare_runs(index, "warmup > 3", ["later"], known=known)
+        assert found.rows == []
+        found = compare_runs(index, "", ["best(later)"], goals={"later": "max"}, known=known)
+        assert found.values == [(None,)] and found.best == (None,)

@@ -394,6 +394,7 @@ class Run:
                 found.uid,
                 number=signal.SIGINT,
                 grace_s=grace_s,
+                reason="Run.stop() in Python",
                 ended=lambda record=record: record.fresh().status.ended,  # type: ignore[misc]
             ):
                 raise GuildliteError(f"{self.id} has processes that could not be stopped")

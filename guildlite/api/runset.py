@@ -279,7 +279,9 @@ def _side_by_side(
     goals = place.goals()
     if goal is not None:
         goals |= dict.fromkeys(read_vocabulary(index).series, goal)
-    found = compare_runs(index, filter, columns, goals=goals, sort=sort, limit=limit)
+    found = compare_runs(
+        index, filter, columns, goals=goals, sort=sort, limit=limit, known=place.vocabulary()
+    )
     names = [str(column) for column in found.columns]
     flags = [name for name in _differing(found.rows) if f"flag.{name}" not in names]
     rows: list[Mapping[str, Any]] = []

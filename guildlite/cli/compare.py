@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from guildlite.cli.runs import (
 )
 from guildlite.cli.words import command
 from guildlite.errors import UsageError, did_you_mean
-from guildlite.wording import format_count, format_number
+from guildlite.wording import format_count, format_number, without_sequences
 
 if TYPE_CHECKING:
     from guildlite.cli.picking import Picked
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from guildlite.query.compare import Comparison, Group, Grouping
 
 _MOST_METRICS = 3
+_MOST_MIXED = 4
 _BEST = "*"
 
 
@@ -104,19 +106,31 @@ def _print_runs(
         context.write_json(_runs_object(done))
         return
     if not done.rows:
-        found_of = picked.found.of
-        context.say(f"none of {format_count(found_of, 'run')} matches" if found_of
-                    else f"no runs yet; {context.how_to_start()}")  # fmt: skip
+        _say_none(context, picked.found.of)
     if form == "csv":
         lines = [(row.position, row.record.id, *line) for row, line in _lines(done)]
         _write_csv(context, ["number", "run", *map(str, done.columns)], lines)
     elif done.rows:
-        heads, cells = _runs_table(done, {metric.key: metric.format for metric in metrics})
-        for line in _markdown(heads, cells) if form else table(heads, cells, terminal_width()):
-            context.write(line)
+        patterns = {metric.key: metric.format for metric in metrics}
+        heads, cells = _runs_table(done, patterns, not (asked or form))
+        page = [*_markdown(heads, cells)] if form else table(heads, cells, terminal_width())
+        for text in page:
+            context.write(text)
+        dropped = 0 if form else len(heads) - _count_columns(page[0])
+        if dropped:
+            columns = format_count(dropped, "column")
+            context.say(f"{columns} left out for want of room; `--columns` says which to show")
         starred = any(place is not None for place in done.best) and len(done.rows) > 1
         if starred and not form:
             context.say(f"{_BEST} the best of its column")
+
+
+def _say_none(context: Context, of: int) -> None:
+    context.say(
+        f"none of {format_count(of, 'run')} matches"
+        if of
+        else f"no runs yet; {context.how_to_start()}"
+    )
 
 
 def _lines(done: Comparison) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -152,13 +166,16 @@ def _usual_series(records: Sequence[RunRecord], metrics: Sequence[Metric]) -> li
 
 
 def _runs_table(
-    done: Comparison, patterns: Mapping[str, str | None]
+    done: Comparison, patterns: Mapping[str, str | None], droppable: bool
 ) -> tuple[list[Column], list[list[Cell]]]:
     now = time.time()
     heads = [Column("#", ">")]
     for place, column in enumerate(done.columns):
         texts = any(isinstance(line[place], str) for line in done.values)
-        heads.append(Column(heading(column), "<" if texts else ">", least=8))
+        rank = _rank(column, place) if droppable else 0
+        # Less of a metric's name says nothing; of a flag eight letters often do.
+        least = 12 if getattr(column, "kind", "series") == "series" else 8
+        heads.append(Column(heading(column), "<" if texts else ">", least=least, rank=rank))
     rows = []
     for number, (row, values) in enumerate(_lines(done)):
         cells = [Cell(str(row.position))]
@@ -171,6 +188,21 @@ def _runs_table(
                          if starred else cell)  # fmt: skip
         rows.append(cells)
     return heads, rows
+
+
+def _rank(column: Asked, place: int) -> int:
+    """Return which columns go first where a terminal is narrow: flags from the last one on."""
+    kind = getattr(column, "kind", "")
+    if kind == "flag":
+        return 10 + place
+    if kind == "series":
+        return 0 if getattr(column, "summary", "") == "last" else 2
+    return 3 if str(column) != "status" else 1
+
+
+def _count_columns(head: str) -> int:
+    """Return how many columns a line of a table has."""
+    return len(re.split(r" {2,}", without_sequences(head).strip()))
 
 
 def _value_cell(
@@ -217,6 +249,9 @@ def _print_groups(
 ) -> None:
     from guildlite.query.compare import goal_of, group_runs
 
+    if not picked.found.rows and not form:
+        _say_none(context, picked.found.of)
+        return
     by = [_flag(name, picked) for name in by]
     goals = {metric.key: metric.goal for metric in metrics}
     columns = asked or _usual_values([row.record for row in picked.found.rows], metrics)
@@ -278,8 +313,9 @@ def _warnings(grouping: Grouping) -> Iterator[str]:
     """Yield why the spread may be more than noise, and which runs do not count."""
     mixed = dict.fromkeys(name for group in grouping.groups for name in group.mixed)
     if mixed:
-        names = ", ".join(f"`{name}`" for name in mixed)
-        yield f"within groups {names} differ too, so their spread is not noise alone"
+        names = ", ".join(f"`{name}`" for name in [*mixed][:_MOST_MIXED])
+        more = f" and {len(mixed) - _MOST_MIXED} more flags" if len(mixed) > _MOST_MIXED else ""
+        yield f"within groups {names}{more} differ too, so their spread is not noise alone"
     without = sum(group.without for group in grouping.groups)
     if without:
         yield f"{format_count(without, 'run')} without a value not counted"
@@ -294,7 +330,8 @@ def _group_table(grouping: Grouping) -> tuple[list[Column], list[list[Cell]]]:
         mean = group.mean
         cells = [for_terminal("(none)" if text is None else text) for _, text in group.flags]
         cells.append(str(mean.n) if mean else "0")
-        cells += [format_number(mean.mean), format_number(mean.std)] if mean else ["", ""]
+        cells.append(format_number(mean.mean) if mean else "")
+        cells.append(format_number(mean.std) if mean and mean.std is not None else "")
         cells.append(
             f"{format_number(mean.low)} to {format_number(mean.high)}"
             if mean and mean.low is not None else ""

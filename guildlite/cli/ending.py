@@ -26,12 +26,16 @@ def print_end(context: Context, run: Run, later: OperationRecord | None = None) 
     duration = format_duration(ended.duration_s)
     # Not through `say`, which would escape the colour.
     print(f"{text}  {what}{f'  {duration}' if duration else ''}", file=sys.stderr)
-    for line in (*_reasons(ended), *_metric_lines(context, run, later)):
+    for line in (*_reasons(run, ended), *_metric_lines(context, run, later)):
         context.say(line)
     context.say(_next_line(context, run, ended))
 
 
-def _reasons(ended: OperationRecord) -> list[str]:
+#: Causes that the last words of a script do not say, or not plainly.
+_TOLD = ("memory", "gpu memory", "disk")
+
+
+def _reasons(run: Run, ended: OperationRecord) -> list[str]:
     lines = []
     gone = ended.paths.missing()
     if gone is not None:
@@ -39,6 +43,15 @@ def _reasons(ended: OperationRecord) -> list[str]:
         lines.append(f"{_INDENT}{relative(gone)} was deleted while it ran")
     if ended.exit_code != 0 and ended.ending:
         lines.append(_INDENT + ended.ending)
+        if gone is None and str(ended.status) == "failed":
+            from guildlite.explain import explain_operation
+
+            causes = explain_operation(run, ended, lines=0).causes
+            lines += [
+                f"{_INDENT}{'' if each.sure or 'likely' in each.text else 'likely: '}{each.text}"
+                for each in causes
+                if each.kind in _TOLD
+            ]
     if ended.exit_code and b"EOFError" in read_tail(ended.paths.stderr, 4096):
         lines.append("hint: the script read from its input; `--tty` gives it the terminal")
     return lines

@@ -100,7 +100,12 @@ def stop(context: Context, run: str | None, name: str | None, grace: float) -> i
         context.say(f"stopping {found.id}{f' {paths.name}' if paths.name else ''}")
         number = signal.Signals[name or "SIGINT"]
         gone = stop_operation(
-            one, found.uid, number=number, grace_s=grace, ended=partial(_has_ended, one)
+            one,
+            found.uid,
+            number=number,
+            grace_s=grace,
+            reason="gl stop",
+            ended=partial(_has_ended, one),
         )
         if not gone:
             raise GuildliteError(f"{found.id} has processes that could not be stopped")

@@ -12,9 +12,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from guildlite.collect.cgroups import ControlGroups, read_text
 
 #: Bytes of a diff that are kept.
 MOST_DIFF = 5 * 1024 * 1024
@@ -264,9 +266,11 @@ def read_hardware(cache: Path | None = None, root: Path = Path("/")) -> dict[str
     """
     import socket
 
-    facts = {"host": socket.gethostname(), "user": _user()}
+    from guildlite.platform import user_name
+
+    facts = {"host": socket.gethostname(), "user": user_name()}
     facts.update(_cached_machine(cache, root))
-    limits = _Limits(root)
+    limits = ControlGroups(root)
     available = _available_cpus(limits)
     if available:
         facts["cpu.available"] = available
@@ -274,16 +278,6 @@ def read_hardware(cache: Path | None = None, root: Path = Path("/")) -> dict[str
     if memory_limit is not None and memory_limit < int(facts.get("memory.total", memory_limit + 1)):
         facts["memory.limit"] = str(memory_limit)
     return facts
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        # Containers run under numbers that have no name.
-        return str(os.getuid()) if hasattr(os, "getuid") else ""
 
 
 def _cached_machine(cache: Path | None, root: Path) -> dict[str, str]:
@@ -315,7 +309,7 @@ def _read_machine(root: Path) -> dict[str, str]:
 def _system_name(root: Path) -> str:
     import platform as system_platform
 
-    for line in _read_text(root / "etc/os-release").splitlines():
+    for line in read_text(root / "etc/os-release").splitlines():
         key, _, value = line.partition("=")
         if key == "PRETTY_NAME":
             return value.strip("\"'")
@@ -325,8 +319,8 @@ def _system_name(root: Path) -> str:
 
 
 def _linux_machine(root: Path) -> dict[str, str]:
-    facts = parse_cpuinfo(_read_text(root / "proc/cpuinfo"))
-    match = re.search(r"^MemTotal:\s+(\d+) kB", _read_text(root / "proc/meminfo"), re.M)
+    facts = parse_cpuinfo(read_text(root / "proc/cpuinfo"))
+    match = re.search(r"^MemTotal:\s+(\d+) kB", read_text(root / "proc/meminfo"), re.M)
     if match:
         facts["memory.total"] = str(int(match[1]) * 1024)
     return facts
@@ -376,7 +370,7 @@ def _macos_machine() -> dict[str, str]:
     return {_SYSCTL[key]: value for key, _, value in pairs if key in _SYSCTL}
 
 
-def _available_cpus(limits: _Limits) -> str | None:
+def _available_cpus(limits: ControlGroups) -> str | None:
     try:
         count: float = len(os.sched_getaffinity(0))
     except (AttributeError, OSError):
@@ -385,58 +379,6 @@ def _available_cpus(limits: _Limits) -> str | None:
     if quota is not None:
         count = min(count, quota)
     return f"{round(count, 2):g}" if count else None
-
-
-class _Limits:
-    """What control groups (versions 1 and 2) allow this process: the least of all levels."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._paths: dict[str, str] = {}
-        for line in _read_text(root / "proc/self/cgroup").splitlines():
-            _, _, rest = line.partition(":")
-            controllers, _, path = rest.partition(":")
-            for controller in controllers.split(","):
-                self._paths[controller] = path
-
-    def cpus(self) -> float | None:
-        """Return processors, as a fraction where it is one, or None without a limit."""
-        found = []
-        for folder in self._folders(""):
-            quota, _, period = _read_text(folder / "cpu.max").strip().partition(" ")
-            if quota.isdigit() and period.isdigit():
-                found.append(int(quota) / int(period))
-        for folder in self._folders("cpu"):
-            quota = _read_text(folder / "cpu.cfs_quota_us").strip()
-            period = _read_text(folder / "cpu.cfs_period_us").strip()
-            if quota.isdigit() and period.isdigit() and int(quota) and int(period):
-                found.append(int(quota) / int(period))
-        return min(found, default=None)
-
-    def memory_bytes(self) -> int | None:
-        """Return the limit, or None; "no limit" in version 1 is a number larger than any memory."""
-        texts = [_read_text(folder / "memory.max") for folder in self._folders("")]
-        texts += [_read_text(each / "memory.limit_in_bytes") for each in self._folders("memory")]
-        return min((int(text) for text in texts if text.strip().isdigit()), default=None)
-
-    def _folders(self, controller: str) -> Iterator[Path]:
-        """Yield the group's folder and those above it; "" is version 2."""
-        if controller not in self._paths:
-            return
-        top = self._root / "sys/fs/cgroup" / controller
-        yield top
-        parts = self._paths[controller].strip("/").split("/")
-        # Seen from inside a container the group may lie outside of what is mounted.
-        if ".." not in parts:
-            for depth in range(1, len(parts) + 1):
-                yield top.joinpath(*parts[:depth])
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 #: What changes how a script computes, and never holds a secret.

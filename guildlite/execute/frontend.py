@@ -23,7 +23,7 @@ from guildlite.execute.stop import (
     request_stop,
     send,
 )
-from guildlite.platform import open_regular
+from guildlite.platform import open_regular, signal_name
 from guildlite.runs.facts import read_fact
 from guildlite.runs.run import OperationRecord, Run
 
@@ -200,7 +200,8 @@ class FrontEnd:
         if stops:
             grace_s = grace_after(number)
             self._kill_at = self._kill_at or time.monotonic() + grace_s
-            request_stop(self.record, self._processes, number, grace_s=grace_s)
+            reason = "Ctrl-C" if number == signal.SIGINT else f"{signal_name(number)} to gl"
+            request_stop(self.record, self._processes, number, grace_s=grace_s, reason=reason)
         else:
             send(self._processes, number)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from guildlite.execute.catchup import catch_up
+from guildlite.execute.evidence import Kills, end_evidence
 from guildlite.execute.stop import Processes, request_stop
 from guildlite.execute.waiter import exit_record, not_entered, not_executed, started_record
 from guildlite.platform import is_network_file_system
@@ -55,6 +56,7 @@ class InlineExecutor:
         paths = record.paths
         directory = str(record.manifest.get("directory", "."))
         started = time.monotonic()
+        kills = Kills.now()
         try:
             process = _start(record, argv, environ, directory)
         except OSError as error:
@@ -69,7 +71,8 @@ class InlineExecutor:
             journal = "delete" if is_network_file_system(run.path) else "wal"
             write_fact(paths.started, started_record(run.path, process.pid, journal))
             status = _wait(process, run, record)
-            write_fact(paths.exit, exit_record(paths, status, started, "inline"))
+            ended = exit_record(paths, status, started, "inline")
+            write_fact(paths.exit, {**ended, **end_evidence(run.path, kills)})
         catch_up(Run(run.path), time.monotonic() + _CATCH_UP_S)
         return EndedJob()
 

@@ -322,15 +322,10 @@ def _make_operation(run: Run, operation: str) -> OperationPaths:
 
 def snapshot(plan: Plan, target: Path | None, runs_root: Path) -> tuple[str, Sequence[str]]:
     """Copy the plan's source files to `target` (None: only look); return digest and notices."""
-    from guildlite.execute.sources import copy_sources
+    from guildlite.execute.sources import copy_sources, snapshot_patterns
 
-    patterns = plan.sources
-    if plan.project is None:
-        # Without a project the folder may be anything, a home directory too: only the script.
-        script = plan.command.script
-        patterns = [script.name] if script is not None else []
-    elif patterns is not None:
-        patterns = [*patterns, plan.project.file.name]
+    script = plan.command.script
+    patterns = snapshot_patterns(plan.project, plan.sources, script.name if script else None)
     taken = copy_sources(plan.directory, target, patterns=patterns, skip=[runs_root])
     return taken.digest, taken.notices
 

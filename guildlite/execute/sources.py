@@ -12,10 +12,15 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from guildlite.platform import open_regular
 from guildlite.runs.paths import OWN_DIR
+
+if TYPE_CHECKING:
+    from guildlite.project import Project
+    from guildlite.runs.run import OperationRecord
+    from guildlite.runs.sourcediff import SourceTree
 
 #: What is taken when the project does not say: code, and configuration of modest size.
 CODE = frozenset(
@@ -83,6 +88,51 @@ def copy_sources(
     if unread:
         notices.append(f"the source snapshot lacks what cannot be read: {_shown(unread)}")
     return Snapshot(tuple(files), digest.hexdigest(), tuple(notices))
+
+
+def snapshot_patterns(project: Project | None, patterns: Sequence[str] | None, script: str | None
+                      ) -> Sequence[str] | None:  # fmt: skip
+    """Return the patterns by which an operation's sources are kept; None is code and settings.
+
+    Without a project the folder may be anything, a home directory too: only the script.
+    """
+    if project is None:
+        return [] if script is None else [script]
+    return None if patterns is None else [*patterns, project.file.name]
+
+
+def working_tree(
+    project: Project | None, directory: Path, record: OperationRecord, kept: SourceTree
+) -> SourceTree | None:
+    """Return the source files of `directory` as a snapshot of the run's operation took them now.
+
+    What a snapshot would not take is not in it, whatever the run's own directory says it kept. Of
+    an operation that the project has not any more, and without a project, only files that the run
+    kept too. None where the run was started in another folder.
+    """
+    from guildlite.runs.sourcediff import SourceTree, read_file
+
+    if project is None and not _is_from(record, directory):
+        return None
+    model = project.models.get(record.model) if project is not None else None
+    operation = model.operations.get(record.operation) if model is not None else None
+    root, skip = (directory, []) if project is None else (project.dir, [project.runs_root])
+    patterns = snapshot_patterns(project, operation.sources, None) if operation else None
+    files: dict[str, int] = {}
+    total = 0
+    for relative, _, size in _candidates(root, patterns, skip, []):
+        if operation is None and relative not in kept.files:
+            continue
+        total += size
+        if len(files) >= MOST_FILES or total > MOST_BYTES:
+            break
+        files[relative] = size
+    return SourceTree(files, lambda path: read_file(root / path))
+
+
+def _is_from(record: OperationRecord, directory: Path) -> bool:
+    where = record.manifest.get("directory")
+    return isinstance(where, str) and os.path.realpath(where) == os.path.realpath(directory)
 
 
 def _candidates(

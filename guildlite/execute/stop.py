@@ -18,6 +18,7 @@ from guildlite.platform import (
     iter_processes,
     signal_group,
     signal_process,
+    user_name,
 )
 from guildlite.runs.facts import write_fact
 from guildlite.runs.run import OperationRecord
@@ -108,6 +109,7 @@ def request_stop(
 ) -> None:
     """Record that a stop was asked for and send the signal to the training's process group.
 
+    `reason` says how it was asked, in words for people: `gl stop`, `Ctrl-C`.
     Raises `NotOurs`, and does nothing, for an imported run.
     """
     if record.imported:
@@ -118,6 +120,7 @@ def request_stop(
         "signal": number,
         "grace_s": grace_s,
         "reason": reason,
+        "user": user_name(),
         "by": ProcessIdentity.of(os.getpid()).to_json(),
     }
     try:
@@ -158,6 +161,7 @@ def stop(
     *,
     number: int = signal.SIGINT,
     grace_s: float = GRACE_S,
+    reason: str = "asked",
     ended: Callable[[], bool],
 ) -> bool:
     """Stop an operation and wait until it has ended; False when something would not go.
@@ -166,7 +170,7 @@ def stop(
     for an imported run.
     """
     processes = Processes(record, uid)
-    request_stop(record, processes, number, grace_s=grace_s)
+    request_stop(record, processes, number, grace_s=grace_s, reason=reason)
     deadline = time.monotonic() + grace_s
     while not ended() and time.monotonic() < deadline:
         time.sleep(LOOK_S)

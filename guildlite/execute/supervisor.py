@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from guildlite.execute.evidence import Kills, end_evidence, keep_kernel_lines
 from guildlite.execute.stop import RUN_ENDED, SHORT_GRACE_S, Processes, kill_all, request_stop
 from guildlite.execute.waiter import Order, exit_record, fork_waiter, poke
 from guildlite.platform import FileLock, become_subreaper, is_network_file_system
@@ -62,6 +63,7 @@ class Supervisor:
         self.network = is_network_file_system(self.run_dir)
         self.started = time.monotonic()
         self.waiter = -1
+        self.kills = Kills.now()
         self.training: int | None = None
         self.recorder: Recorder | None = None
         self._kill_at: float | None = None
@@ -97,6 +99,7 @@ class Supervisor:
             terminal=self.launch["terminal"],
             poke=self.poke,
             ignored=ignored,
+            kills=self.kills,
         )
 
     # Watching -----------------------------------------------------------------------------
@@ -179,6 +182,7 @@ class Supervisor:
     def _write_exit(self, status: int, **more: str) -> None:
         paths = self.record.paths
         record = exit_record(paths, status, self.started, "supervisor")
+        record |= end_evidence(self.run_dir, self.kills)
         self._quietly(write_fact, paths.exit, {**record, **more})
 
     def _end_with_run(self) -> None:
@@ -239,12 +243,20 @@ class Supervisor:
     def _finish(self) -> None:
         """Record the end, seal, let go. The training has ended: nothing here may raise."""
         self._guard(self._kill_stopped_leftovers)
+        self._guard(self._keep_kernel_lines)
         self._guard(self._collect)
         if self.recorder is not None:
             self._guard(self.recorder.finish)
         self._guard(self._note_own_files)
         self.lock.release()
         poke(self.poke)
+
+    def _keep_kernel_lines(self) -> None:
+        """Keep what the kernel said of the end, before others' news push it out of its log."""
+        exited = self.record.exit_fact() or {}
+        kills = exited.get("oom_kills")
+        if exited.get("signal") or (isinstance(kills, dict) and any(kills.values())):
+            keep_kernel_lines(self.record.paths, self.started)
 
     def _note_own_files(self) -> None:
         """Let `gl serve` load what this run wrote even where that could run code.

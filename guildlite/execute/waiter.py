@@ -17,11 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from guildlite.execute.evidence import Kills, end_evidence
 from guildlite.platform import ProcessIdentity, sync_directory
 from guildlite.runs.facts import write_fact
 from guildlite.runs.paths import OperationPaths
 
-#: An exit.json has some 200 bytes, more when it names a program that was not found.
+#: An exit.json has some 400 bytes, more when it names a program that was not found.
 _RESERVED_BYTES = 4096
 
 
@@ -29,7 +30,8 @@ class Order(NamedTuple):
     """What to start and where its facts go. `terminal` is a pseudo-terminal's descriptor, or -1.
 
     `poke` is the write end of the pipe that wakes the front end, or -1. `ignored` are the signals
-    that the script shall ignore, as under nohup; all others have their default action.
+    that the script shall ignore, as under nohup; all others have their default action. `kills` are
+    the counters before it starts.
     """
 
     argv: Sequence[str]
@@ -41,6 +43,7 @@ class Order(NamedTuple):
     terminal: int
     poke: int
     ignored: frozenset[int] = frozenset()
+    kills: Kills = Kills(None, None)
 
 
 def fork_waiter(order: Order) -> int:
@@ -122,14 +125,17 @@ def _wait_for_training(order: Order, supervisor: int) -> int:
     if order.terminal < 0:  # else it makes a session of its own, which a group leader cannot
         _set_group(training)
     ours = {"waiter": os.getpid(), "supervisor": supervisor}
-    write_fact(order.paths.started, started_record(order.run_dir, training, order.journal, **ours))
+    fact = started_record(order.run_dir, training, order.journal, **ours)
+    fact["oom_kills"] = order.kills._asdict()
+    write_fact(order.paths.started, fact)
     reserve = _Reserve(order.paths.exit)
     poke(order.poke)
     # Only now may the script run: a started script without started.json would be nobody's.
     _let_go(go_write)
     failure = os.read(failed_read, 16)
-    _, wait_status = os.waitpid(training, 0)
+    _, wait_status, usage = os.wait4(training, 0)
     record = exit_record(order.paths, wait_status, started, "waiter")
+    record |= end_evidence(order.run_dir, order.kills, usage.ru_maxrss)
     if failure:
         record.update(_not_executed(failure.decode(), order))
     if not reserve.write_fact(record):

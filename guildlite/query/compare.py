@@ -9,6 +9,7 @@ from typing import NamedTuple
 from guildlite.index import Index, RunRecord
 from guildlite.query.ask import Found, FoundRun, find_runs, read_vocabulary
 from guildlite.query.columns import Column, Reach, parse_column, value_in
+from guildlite.query.fields import Vocabulary
 from guildlite.query.welch import CONFIDENCE, Difference, Mean, mean_of, welch
 
 Value = float | str | None
@@ -35,14 +36,18 @@ def compare_runs(
     goals: Mapping[str, str | None] | None = None,
     sort: str = "",
     limit: int | None = None,
+    known: Vocabulary | None = None,
 ) -> Comparison:
     """Return the runs that pass a filter with their values. Raises FilterError.
 
     Time to quality is small where it is good; of other columns the project's `goals` decide.
+    `known` are names that are no mistake although no run has them yet.
     """
     vocabulary = read_vocabulary(index)
+    if known is not None:
+        vocabulary = vocabulary.joined(known)
     parsed = tuple(parse_column(text, vocabulary, goals) for text in columns)
-    found = find_runs(index, filter, sort=sort, limit=limit)
+    found = find_runs(index, filter, sort=sort, limit=limit, known=known)
     return compare_found(found, parsed, goals or {})
 
 

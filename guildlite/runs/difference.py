@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from guildlite.errors import RunUnreadable
-from guildlite.platform import open_regular
 from guildlite.runs.reader import RunReader
 from guildlite.runs.run import Run
-from guildlite.series import Point, Summary, is_system_key
+from guildlite.runs.sourcediff import FileDiff, diff_sources, kept_sources, read_file
+from guildlite.series import Summary, is_system_key
 
 #: Attributes that are different in any two runs, or stand in a section of their own.
 _OWN = frozenset(
@@ -21,10 +19,11 @@ _OWN = frozenset(
      "exit_code", "exit_signal", "last_seen", "source_digest", "directory", "packages",
      "environment", "model", "operation", "project"]
 )  # fmt: skip
-#: The state of the working tree, kept beside the sources; no source itself.
-_GIT_DIFF = "git.diff"
-#: Larger source files are only said to differ.
-MOST_SOURCE_BYTES = 1024 * 1024
+#: Relative difference of two values below which their curves may be said to run together: what
+#: another order of summation or another GPU does to a loss within an epoch stays below.
+TOLERANCE = 0.01
+#: Larger is no diff of source that `git apply` would be given.
+_MOST_GIT_DIFF_BYTES = 8 * 1024 * 1024
 
 
 class Change(NamedTuple):
@@ -36,7 +35,7 @@ class Change(NamedTuple):
 
 
 class Parting(NamedTuple):
-    """The first step at which two curves have different values. NaN is equal to NaN."""
+    """A step at which two curves have different values. NaN is equal to NaN."""
 
     step: int
     one: float
@@ -44,32 +43,28 @@ class Parting(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A series of the script that ended or went differently; values are the last ones.
+    """A series of the script that ended or went differently.
 
-    `parting` is None where the curves agree in every step they share.
+    `one` and `other` are the last values, None where a run has no such series; the steps are those
+    of the last values. `parting` is the first step at which the values are not the same, `beyond`
+    the first at which they differ by more than the tolerance; None where the curves agree, so far,
+    in every step they share.
     """
 
     key: str
     one: float | None
     other: float | None
+    one_step: int | None
+    other_step: int | None
     parting: Parting | None
-
-
-class SourceChange(NamedTuple):
-    """A source file that differs. `kind` is changed, removed, added, or binary for no text.
-
-    `lines` are those of a unified diff, without line ends.
-    """
-
-    path: str
-    kind: str
-    lines: list[str]
+    beyond: Parting | None
 
 
 class RunDifference(NamedTuple):
     """Everything that differs. `machine` is what remains of the attributes: host, hardware, gl.
 
-    `first` is the series that parts first. `trouble` says which run.db cannot be read.
+    `first` is the series that parts first. `without_source` are the runs that kept no source; where
+    one did not, sources are not compared. `trouble` says which run.db cannot be read.
     """
 
     facts: list[Change]
@@ -80,12 +75,24 @@ class RunDifference(NamedTuple):
     packages: list[Change]
     environment: list[Change]
     machine: list[Change]
-    sources: list[SourceChange]
+    sources: list[FileDiff]
+    without_source: tuple[str, ...]
     trouble: list[str]
 
+    def inputs_differ(self) -> bool:
+        """Return whether anything differs of what could make the runs go differently."""
+        return any((self.flags, self.git, self.packages, self.environment, self.machine,
+                    self.sources))  # fmt: skip
 
-def compare_two(one: Run, other: Run) -> RunDifference:
-    """Return what differs between two runs; what cannot be read of them is left out and said."""
+
+def compare_two(
+    one: Run, other: Run, *, tolerance: float = TOLERANCE, curves: bool = True
+) -> RunDifference:
+    """Return what differs between two runs; what cannot be read of them is left out and said.
+
+    `tolerance` is that of `Outcome.beyond`, relative to the larger value. Without `curves` only
+    what went in is compared, and the series are not read.
+    """
     trouble: list[str] = []
     attrs: list[dict[str, str]] = []
     for run in (one, other):
@@ -95,10 +102,13 @@ def compare_two(one: Run, other: Run) -> RunDifference:
         except RunUnreadable as error:
             trouble.append(f"{run.id}: {error.message}")
             attrs.append({})
-    outcomes = [] if trouble else [*_outcomes(one, other)]
+    outcomes = [*_outcomes(one, other, tolerance)] if curves and not trouble else []
     parted = [each for each in outcomes if each.parting is not None]
     first = min(parted, key=lambda each: (_step(each), each.key), default=None)
     git = [_git(run, held) for run, held in zip((one, other), attrs, strict=True)]
+    trees = [kept_sources(run) for run in (one, other)]
+    pairs = zip((one, other), trees, strict=True)
+    without = tuple(dict.fromkeys(run.id for run, tree in pairs if not tree.files))
     return RunDifference(
         facts=changes(_facts(one), _facts(other)),
         flags=changes(one.flags, other.flags),
@@ -106,9 +116,12 @@ def compare_two(one: Run, other: Run) -> RunDifference:
         first=first,
         git=changes(*git),
         packages=changes(*(_packages(held.get("packages")) for held in attrs)),
-        environment=changes(*(_mapping(held.get("environment")) for held in attrs)),
+        environment=changes(
+            *(_environment(run, held) for run, held in zip((one, other), attrs, strict=True))
+        ),
         machine=changes(*(_machine(held) for held in attrs)),
-        sources=[*source_changes(one.paths.sources, other.paths.sources)],
+        sources=[] if without else [*diff_sources(*trees)],
+        without_source=without,
         trouble=trouble,
     )
 
@@ -137,7 +150,7 @@ def _git(run: Run, attrs: Mapping[str, str]) -> dict[str, str]:
         for name, value in attrs.items()
         if name.startswith("git.") and value
     }
-    data = _read(run.paths.sources / _GIT_DIFF)
+    data = read_file(run.paths.git_diff, _MOST_GIT_DIFF_BYTES)
     if data is not None:
         lines = data.splitlines()
         added = sum(line.startswith(b"+") and not line.startswith(b"+++") for line in lines)
@@ -161,6 +174,22 @@ def _packages(text: str | None) -> dict[str, str]:
     return {name: version for name, _, version in (word.partition("==") for word in sorted(words))}
 
 
+#: Variables of a run's own directory and of gl itself.
+_OWN_VARIABLES = frozenset(["RUNDIR", "GL_OPERATION", "PROJECT", "PYTHONUNBUFFERED"])
+
+
+def _environment(run: Run, attrs: Mapping[str, str]) -> dict[str, str]:
+    """Return the program that ran and its variables: those recorded, and those given to it."""
+    program = {"program": run.command[0]} if run.command else {}
+    found = _mapping(attrs.get("environment"))
+    given = run.manifest.get("env")
+    if isinstance(given, dict):
+        for name, value in given.items():
+            if name not in _OWN_VARIABLES:
+                found[str(name)] = str(value).replace(str(run.path), "$RUNDIR")
+    return {**program, **found}
+
+
 def _mapping(text: str | None) -> dict[str, str]:
     found = _json(text)
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
@@ -181,16 +210,25 @@ def _step(outcome: Outcome) -> int:
     return outcome.parting.step
 
 
-def _outcomes(one: Run, other: Run) -> Iterator[Outcome]:
+def _outcomes(one: Run, other: Run, tolerance: float) -> Iterator[Outcome]:
     with one.read() as left, other.read() as right:
         held = [{each.key: each for each in reader.summaries()} for reader in (left, right)]
         for key in dict.fromkeys(key for summaries in held for key in summaries):
             if is_system_key(key):
                 continue
             a, b = (summaries.get(key) for summaries in held)
-            parting = _parting(left, right, key) if a and b else None
+            parting = beyond = None
+            if a and b:
+                parting, beyond = first_partings(_points(left, key), _points(right, key), tolerance)
             if parting is not None or not _ended_alike(a, b):
-                yield Outcome(key, a.last if a else None, b.last if b else None, parting)
+                ends = [each.last_step if each else None for each in (a, b)]
+                yield Outcome(key, _last(a), _last(b), ends[0], ends[1], parting, beyond)
+
+
+def _last(summary: Summary | None) -> float | None:
+    if summary is None:
+        return None
+    return math.nan if summary.last is None else summary.last
 
 
 def _ended_alike(one: Summary | None, other: Summary | None) -> bool:
@@ -199,72 +237,28 @@ def _ended_alike(one: Summary | None, other: Summary | None) -> bool:
     return one.last == other.last and one.last_step == other.last_step
 
 
-def _parting(left: RunReader, right: RunReader, key: str) -> Parting | None:
-    return first_parting(left.series(key), right.series(key))
+def _points(reader: RunReader, key: str) -> Iterator[tuple[int, float]]:
+    columns = reader.columns_from(key, 0)
+    return zip(columns.steps, columns.values, strict=True)
 
 
-def first_parting(one: Iterable[Point], other: Iterable[Point]) -> Parting | None:
-    """Return where two curves first have different values at a step both have, or None.
+def first_partings(
+    one: Iterable[tuple[int, float]], other: Iterable[tuple[int, float]], tolerance: float
+) -> tuple[Parting | None, Parting | None]:
+    """Return the first step where two curves of (step, value) differ, and where they do beyond
+    `tolerance`, a share of the larger value.
 
-    Of a step that was written again, as after a restart, the last value counts.
+    Steps that only one has do not count. Of a step that was written again, as after a restart, the
+    last value does.
     """
-    left = {point.step: point.value for point in one}
-    right = {point.step: point.value for point in other}
+    left, right = dict(one), dict(other)
+    first = None
     for step in sorted(left.keys() & right.keys()):
         a, b = left[step], right[step]
-        if a != b and not (math.isnan(a) and math.isnan(b)):
-            return Parting(step, a, b)
-    return None
-
-
-# Sources ------------------------------------------------------------------------------------------
-
-
-def source_changes(one: Path, other: Path) -> Iterator[SourceChange]:
-    """Yield the files of two snapshots that differ, by path."""
-    left, right = set(_files(one)), set(_files(other))
-    for path in sorted(left | right):
-        before = _read(one / path) if path in left else None
-        after = _read(other / path) if path in right else None
-        if before == after:
+        if a == b or (a != a and b != b):
             continue
-        kind = "added" if path not in left else "removed" if path not in right else "changed"
-        texts = [_text(data) for data in (before, after)]
-        if None in texts:
-            yield SourceChange(path, "binary" if kind == "changed" else kind, [])
-        else:
-            yield SourceChange(path, kind, _unified(path, texts[0] or [], texts[1] or [], kind))
-
-
-def _unified(path: str, before: list[str], after: list[str], kind: str) -> list[str]:
-    from difflib import unified_diff  # 5 ms, and most runs have the same sources
-
-    source = "/dev/null" if kind == "added" else f"a/{path}"
-    target = "/dev/null" if kind == "removed" else f"b/{path}"
-    return list(unified_diff(before, after, source, target, lineterm=""))
-
-
-def _files(root: Path) -> Iterator[str]:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.relpath(os.path.join(folder, name), root)
-            if path != _GIT_DIFF:
-                yield path
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        # Not a link or FIFO somebody left there.
-        with open_regular(path) as file:
-            return file.read() or b""
-    except (OSError, ValueError):
-        return None
-
-
-def _text(data: bytes | None) -> list[str] | None:
-    """Return the lines of a source file, of one that is not there none; None for no text."""
-    if data is None:
-        return []
-    if len(data) > MOST_SOURCE_BYTES or b"\0" in data:
-        return None
-    return data.decode("utf-8", "replace").splitlines()
+        first = first or Parting(step, a, b)
+        # Also where one of the two is NaN or infinite.
+        if not abs(a - b) <= tolerance * max(abs(a), abs(b)) or math.isinf(a) or math.isinf(b):
+            return first, Parting(step, a, b)
+    return first, None

@@ -58,6 +58,11 @@ class OperationPaths:
     def exit(self) -> Path:
         return self.root / "meta/exit.json"
 
+    @property
+    def kernel(self) -> Path:
+        """What the kernel said of a script that it ended; there only if it said something."""
+        return self.root / "meta/kernel.json"
+
     def missing(self) -> Path | None:
         """Return the outermost directory that is gone of those the facts are in, None when none is.
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 import guildlite
 from guildlite.http import RequestError, Tokens
 from guildlite.runs import Run
-from guildlite.web import cards, files, rundata
+from guildlite.web import cards, files, rundata, source
 from guildlite.web.comparison import read_comparison
 from guildlite.web.listing import Listing, RunRow, RunTable
 from guildlite.web.output import read_output
@@ -165,14 +165,19 @@ def _add_sections(api: APIRouter, workspace: Workspace) -> None:
         return JSON(files.list_folder(workspace.get(run_id).path, dir.strip("/")))
 
     @api.get(
-        "/runs/{run_id}/source", summary="The source files kept at the start, one of them open"
+        "/runs/{run_id}/source",
+        summary="The source files kept at the start, one of them open; or how they differ from"
+        " those of the run `against`, or of the folder now (`worktree`)",
     )
-    def source(run_id: str, file: Text = "") -> JSON:
-        return JSON(rundata.read_source(workspace.get(run_id), file))
+    def kept_source(run_id: str, file: Text = "", against: Text = "") -> JSON:
+        run = workspace.get(run_id)
+        if against:
+            return JSON(source.read_diff(workspace, run, against, file))
+        return JSON(source.read_source(run, file))
 
 
 def _add_series(api: APIRouter, workspace: Workspace) -> None:
-    source = SeriesSource()
+    held = SeriesSource()
 
     @api.get("/series", summary="Series for a chart `px` pixels wide, spikes kept")
     def series(
@@ -209,9 +214,7 @@ def _add_series(api: APIRouter, workspace: Workspace) -> None:
                 for number, key in enumerate(tag):
                     at = cursors[position * len(tag) + number]
                     found.append(
-                        source.read(
-                            one, reader, key, px=px, after=at, stretch=stretch, smooth=smooth
-                        )
+                        held.read(one, reader, key, px=px, after=at, stretch=stretch, smooth=smooth)
                     )
         answer = {
             "series": [each for each in found if each is not None],

@@ -56,7 +56,8 @@ class Renderer:
             """Return this page's address with some of its words changed; None removes one."""
             kept = [(name, value) for name, value in given if name not in changes]
             made = [(name, value) for name, value in changes.items() if value is not None]
-            query = urlencode([*kept, *made])
+            # Names of files may be bytes that are no text.
+            query = urlencode([*kept, *made], errors="surrogateescape")
             path = quote(request.scope["path"])
             return f"{path}?{query}" if query else path
 

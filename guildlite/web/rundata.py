@@ -6,18 +6,16 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from guildlite.errors import RunUnreadable
-from guildlite.http import RequestError
 from guildlite.platform import signal_name
 from guildlite.runs import LaterOperation, Run, RunReader, Status, StoredLine
 from guildlite.runs.logs import read_notices
 from guildlite.runs.reader import chart_rows
 from guildlite.series import Point, Summary, is_system_key
 from guildlite.web.cards import ROWS_PER_PAGE
-from guildlite.web.files import Entry, Folder, list_folder, read_text
 from guildlite.web.numbers import format_value
 from guildlite.web.progress import Progress, read_progress
 from guildlite.web.workspace import Workspace
@@ -27,8 +25,6 @@ from guildlite.wording import format_duration
 LAST_LINES = 20
 #: Series in the overview's table; the metrics page has all.
 MOST_SUMMARIES = 60
-#: Bytes of a source file that are shown.
-MOST_SOURCE_BYTES = 512 * 1024
 _SPARK_POINTS = 240
 _MOST_NOTICES = 20
 _MOST_TILES = 8
@@ -106,18 +102,6 @@ class Overview:
     lines: list[StoredLine]
     trouble: str | None
     progress: Progress | None
-
-
-@dataclass(frozen=True, slots=True)
-class SourcePage:
-    """The files kept at the start, one of them open, and what git said."""
-
-    files: list[Entry]
-    file: str
-    text: str
-    whole: bool
-    git: dict[str, str]
-    is_diff: bool
 
 
 # Overview
@@ -289,38 +273,3 @@ def _operation_row(operation: LaterOperation) -> OperationRow:
         duration=operation.duration_s,
         command=shlex.join(operation.command),
     )
-
-
-# Files and source
-
-
-def read_source(run: Run, file: str = "") -> SourcePage:
-    """Return the kept source files and one of them; raises RequestError 404 for an unknown one."""
-    files = list(_kept_files(run))
-    names = [entry.path for entry in files]
-    if file and file not in names:
-        raise RequestError("this run kept no such source file", status=404)
-    chosen = file or (names[0] if names else "")
-    text, whole = read_text(run.paths.sources, chosen, MOST_SOURCE_BYTES) if chosen else ("", True)
-    git: dict[str, str] = {}
-    try:
-        with run.read() as reader:
-            git = grouped(reader.attrs()).get("git", {})
-    except RunUnreadable:
-        pass  # the files speak for themselves
-    # Line ends only: what else splits a line in Python does not in an editor.
-    text = text.replace("\r\n", "\n").removesuffix("\n")
-    is_diff = re.search(r"\.(diff|patch)$", chosen) is not None
-    return SourcePage(files, chosen, text, whole, git, is_diff)
-
-
-def _kept_files(run: Run, folder: str = "", depth: int = 0) -> Iterator[Entry]:
-    try:
-        listing: Folder = list_folder(run.paths.sources, folder)
-    except RequestError:
-        return
-    for entry in listing.entries:
-        if entry.kind == "file":
-            yield entry
-        elif entry.kind == "folder" and depth < 8:
-            yield from _kept_files(run, entry.path, depth + 1)

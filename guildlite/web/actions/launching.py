@@ -34,6 +34,8 @@ STRENGTHS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill": 9}
 #: How long an answer waits for a script that was told to end; most do at once.
 _PATIENCE_S = 0.5
 _LOOK_S = 0.02
+#: What stop.json says of who asked.
+_REASON = "the viewer"
 
 
 def start_run(workspace: Workspace, form: StartForm) -> Run:
@@ -125,11 +127,11 @@ def stop_run(run: Run, strength: str = "") -> None:
 def _stop_operation(record: OperationRecord, uid: str, number: int) -> None:
     processes = Processes(record, uid)
     if processes.supervised():
-        request_stop(record, processes, number)
+        request_stop(record, processes, number, reason=_REASON)
         return
     # Nobody else would enforce the grace, and no browser waits that long.
     ended = partial(_has_ended, record)
-    settings = {"number": number, "grace_s": GRACE_S, "ended": ended}
+    settings = {"number": number, "grace_s": GRACE_S, "reason": _REASON, "ended": ended}
     threading.Thread(target=stop, args=(record, uid), kwargs=settings, daemon=True).start()
 
 

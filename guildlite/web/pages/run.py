@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run
-from guildlite.web import cards, files, rundata
+from guildlite.web import cards, files, rundata, source
 from guildlite.web.listing import Listing, RunRow
 from guildlite.web.media import page as media
 from guildlite.web.media.cache import ContentCache
@@ -36,6 +36,8 @@ FOLLOW_S = 1
 SEARCH_FOLLOW_S = 10
 #: Runs in the list that leads from one run's page to another's.
 _MOST_PICKED = 12
+#: Runs to compare the source with.
+_MOST_AGAINST = 50
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,17 @@ class RunPages:
 
     def source(self, request: Request) -> Response:
         here = self._here(request)
-        page = rundata.read_source(here.run, request.query_params.get("file", ""))
+        file, against = (request.query_params.get(name, "") for name in ("file", "against"))
+        diff = source.read_diff(self.workspace, here.run, against, file) if against else None
+        page = source.read_source(here.run, "" if diff else file)
+        others = [run for run in self.workspace.runs() if run.id != here.run.id][:_MOST_AGAINST]
+        if against and against not in (source.WORKTREE, *(run.id for run in others)):
+            others.append(self.workspace.get(against))
         # What was kept at the start does not change while the run goes on.
-        return self._run_page(request, "source.html", "source", here, filtered=True, source=page)
+        return self._run_page(
+            request, "source.html", "source", here,
+            filtered=True, source=page, diff=diff, others=others,
+        )  # fmt: skip
 
     def _here(self, request: Request) -> _Here:
         runs = self.workspace.runs()
