@@ -171,15 +171,19 @@ def _table(
     columns = [
         Column("#", ">"),
         # A name is what brings a run back after the numbers have changed.
-        Column("run", rank=7),
+        Column("run", rank=9),
         Column("status", least=11),
         Column("model", least=8),
-        Column("operation", rank=4),
+        Column("operation", rank=8),
         Column("started", rank=5),
         Column("time", ">", rank=6),
         Column("label", least=8, rank=3),
         *(Column(for_terminal(name), ">", rank=20 + index) for index, name in enumerate(flags)),
-        *(Column(for_terminal(key), ">", rank=10 + index) for index, key in enumerate(keys)),
+        # The first of the metrics is what the list is looked at for.
+        *(
+            Column(for_terminal(key), ">", rank=10 + index if index else 2)
+            for index, key in enumerate(keys)
+        ),
     ]
     cells = []
     for row in rows:
