@@ -199,7 +199,7 @@ def _check_bounds(flag: Flag, value: Value, raw: Value) -> None:
     )
     if not inside:
         error = _unexpected(flag, raw)
-        if error.hint is None and not is_secret(flag):
+        if not is_secret(flag):
             error.hint = f"`-F {flag.name}={format_value(value)}` passes it anyway"
         raise error
 

@@ -361,7 +361,7 @@ def test_show_draws_the_course_of_a_series(store: RunStore) -> None:
     falling = [float(value) for value in range(80, 0, -1)]
     make_run(store, series={"falls": falling, "once": [1.0], "jumps": [1.0, math.nan, 8.0]})
     rows = {line[0]: line[1] for line in shown() if line and line[0] in ("falls", "once", "jumps")}
-    # Ten places of eight points: means of 76.5, 68.5 ... 4.5, in eighths of what lies between 1, 80.
+    # Ten places of eight points: means of 76.5, 68.5 ... 4.5, in eighths of 1 to 80.
     assert rows == {"falls": "█▇▇▆▅▄▃▂▂▁", "jumps": "▁█", "once": "1"}
 
 
@@ -399,7 +399,11 @@ def test_show_counts_what_is_no_scalar(store: RunStore, monkeypatch: pytest.Monk
 
 
 def test_show_says_what_was_used_and_what_comes_next(store: RunStore) -> None:
-    series = {"op/cpu/util": [1.0, 2.0], "op/mem/rss": [1.0, 512 * 2**20], "gpu0/util": [0.5]}
+    series = {
+        "op/cpu/util": [1.0, 2.0],
+        "op/mem/rss": [1.0, 512.0 * 2**20, 9.0],
+        "gpu0/util": [0.5],
+    }
     make_run(store, series=series)
     running = make_run(store, started=START + 9, ended=False, alive=True)
     failed = make_run(store, started=START + 5, code=1, err=TRACEBACK)

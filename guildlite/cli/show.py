@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: Series that get a curve, points that it is drawn from, lines of a failed run that are shown.
 _CURVES, _POINTS, _LINES = 60, 80, 4
+#: Fewer samples than these say little of a run.
+_SAMPLES = 3
 
 
 @command("show")
@@ -202,9 +204,11 @@ class _Page:
         """Return what the script took of the machine: cores on average, most memory, GPUs."""
         words = []
         cores, memory = self.summaries.get("op/cpu/util"), self.summaries.get("op/mem/rss")
+        if memory is None or memory.count < _SAMPLES:
+            return ""
         if cores is not None and cores.mean is not None and cores.mean >= 0.05:
             words.append(f"{cores.mean:.1f} cores")
-        if memory is not None and memory.max is not None:
+        if memory.max is not None:
             words.append(f"{format_size(memory.max)} of memory at most")
         for key, each in self.summaries.items():
             gpu, _, what = key.partition("/")
