@@ -733,6 +733,56 @@ def test_bulk_refuses(three: list[Run], words: list[str], error: str) -> None:
     assert error in answer.err.splitlines()[0]
 
 
+def test_notes_by_a_filter(three: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("note", "--where", "epochs = 5", "seen", "--yes").status == 0
+    assert [Run(run.path).note for run in three] == ["", "seen", "seen"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("from a file\n"))
+    assert call("note", "--where", "lr = 0.5", "-").status == 2
+    assert call("note", "--where", "lr = 0.5", "-", "--yes").status == 0
+    assert Run(three[1].path).note == "from a file"
+
+
+def test_what_was_done_to_many_as_json(three: list[Run], store: RunStore) -> None:
+    done = call("label", "--where", "epochs = 5", "new", "--yes", "--json")
+    assert [(each["id"], each["label"], each["marked"]) for each in done.json] == [
+        (three[1].id, "new", False),
+        (three[2].id, "new", False),
+    ]
+    assert call("mark", "1", "--json").json[0]["marked"] is True
+    gone = call("rm", "--where", "label = new", "--yes", "--json").json
+    assert [each["dir"] for each in gone] == [
+        str(store.root / ".trash" / run.id) for run in three[1:]
+    ]
+    back = call("restore", "--where", "label = new", "--yes", "--json").json
+    assert [each["dir"] for each in back] == [str(run.path) for run in three[1:]]
+    assert call("rm", "--where", "lr = 7", "--json").json == []
+
+
+def test_one_that_fails_keeps_none_of_the_others(
+    three: list[Run], store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Run.set_label
+
+    def set_label(self: Run, text: str) -> None:
+        if self.id == three[0].id:
+            raise PermissionError(13, "Permission denied")
+        real(self, text)
+
+    monkeypatch.setattr(Run, "set_label", set_label)
+    answer = call("label", "--where", "lr > 0", "all", "--yes", "--json")
+    assert answer.status == 1
+    assert answer.err == f"error: {three[0].id} keeps its label: permission denied\n"
+    assert [each.get("error", each.get("label")) for each in answer.json] == [
+        "permission denied", "all", "all",
+    ]  # fmt: skip
+
+
+def test_many_are_said_in_one_line(store: RunStore) -> None:
+    for place in range(12):
+        make_run(store, started=START + place)
+    assert call("mark", "--where", "status = completed", "--yes").err == "marked 12 runs\n"
+
+
 def test_a_filter_that_fits_no_run_does_nothing(three: list[Run]) -> None:
     assert call("rm", "--where", "lr = 7") == (0, "", "no run passes `lr = 7`\n")
 
