@@ -39,6 +39,14 @@ class Report:
     findings: tuple[Finding, ...]
 
     @property
+    def bad_project_file(self) -> bool:
+        """Whether there is a project file and it cannot be read."""
+        return any(
+            (each.section, each.name, each.state) == ("project", PROJECT_FILE, "error")
+            for each in self.findings
+        )
+
+    @property
     def ok(self) -> bool:
         """Whether nothing is in error; what is merely absent or worth a warning does not count."""
         return all(each.state != "error" for each in self.findings)

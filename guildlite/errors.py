@@ -8,6 +8,7 @@ A message has no full stop, and quotes names in backticks.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 #: Exit status after Ctrl-C: 128 and the number of SIGINT, as shells count.
 INTERRUPTED = 130
@@ -23,6 +24,30 @@ class GuildliteError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def hint(self) -> str | None:
+        """What to do about it. Python 3.11 and Jupyter print it below a traceback, as a note."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str | None) -> None:
+        self._hint = hint
+        # What `add_note` keeps its notes in; it is not there before 3.11, which prints none.
+        others = [note for note in self.__dict__.get("__notes__", ()) if note[:6] != "hint: "]
+        self.__notes__ = [f"hint: {hint}", *others] if hint else others
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are made again of `args` alone, without the keywords that some of these need.
+        return _made_again, (type(self), self.args, self.__dict__)
+
+
+def _made_again(
+    kind: type[GuildliteError], args: tuple[object, ...], facts: dict[str, object]
+) -> GuildliteError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class UsageError(GuildliteError):

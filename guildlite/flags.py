@@ -198,7 +198,10 @@ def _check_bounds(flag: Flag, value: Value, raw: Value) -> None:
         and (flag.max is None or value <= flag.max)
     )
     if not inside:
-        raise _unexpected(flag, raw)
+        error = _unexpected(flag, raw)
+        if not is_secret(flag):
+            error.hint = f"`-F {flag.name}={format_value(value)}` passes it anyway"
+        raise error
 
 
 def _same(one: Value, other: Value) -> bool:

@@ -92,6 +92,30 @@ def test_check_fails_on_what_is_in_error(here: Path) -> None:
     assert any(line.split()[:2] == ["error", "m:train"] for line in answer.out.splitlines())
 
 
+def test_bare_gl_in_a_project_without_models_does_not_speak_of_training(here: Path) -> None:
+    (here / "project.yml").write_text("name: bare\n")
+    out = call().out
+    assert "gl run SCRIPT" in out
+    assert "gl train" not in out
+
+
+def test_a_value_out_of_bounds_names_the_way_around(here: Path) -> None:
+    (here / "project.yml").write_text("models: {m: m.py}\nflags: {lr: {default: 1, min: 0}}\n")
+    (here / "m.py").write_text("")
+    answer = call("train", "lr=-3", "--preview")
+    assert (answer.status, answer.err.splitlines()[1]) == (
+        2,
+        "hint: `-F lr=-3` passes it anyway",
+    )
+    assert call("train", "-F", "lr=-3", "--preview").status == 0
+
+
+def test_check_ends_like_every_command_on_a_bad_project_file(here: Path) -> None:
+    (here / "project.yml").write_text("modles: {}\n")
+    assert call("check").status == call("models").status == 2
+    assert call("check", "--json").status == 2
+
+
 def test_check_as_json() -> None:
     found = call("check", "--json").json
     assert {each["state"] for each in found} <= {"ok", "warning", "error", "absent"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import threading
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from support.commands import call
@@ -16,7 +18,7 @@ from support.run_dirs import START, make_run
 
 from guildlite.cli.picking import parse_since
 from guildlite.errors import UsageError
-from guildlite.runs import Run, RunStore
+from guildlite.runs import Run, RunReader, RunStore
 from guildlite.runs.db import RunDb
 from guildlite.runs.facts import write_fact
 from guildlite.series import OutputLine, Reading
@@ -327,7 +329,7 @@ def test_a_page_worth_reading(store: RunStore) -> None:
     (run.path / "model" / "m.onnx").write_bytes(b"x" * 2048)
     run.paths.errors.write_text("disk was full for 3 s\n")
     answer = call("show")
-    assert (answer.status, answer.err) == (0, "")
+    assert (answer.status, answer.err) == (0, "next     gl view\n")
     lines = [line.split() for line in answer.out.splitlines()]
     assert lines[0] == [run.id]
     for expected in (
@@ -339,7 +341,7 @@ def test_a_page_worth_reading(store: RunStore) -> None:
         f"directory runs/{run.id}",
         "host tower",
         "lr 0.1",
-        "loss 2 2 1 1 3 0 3",
+        "loss █▁▅ 2 2 1 1 3 0 3",
         "model/m.onnx 2.0 KiB",
         "disk was full for 3 s",
     ):
@@ -347,6 +349,88 @@ def test_a_page_worth_reading(store: RunStore) -> None:
     assert "git        0123456789ab on main with changes" in answer.out
     assert "sys/cpu/util" not in answer.out
     assert "gl.d" not in answer.out
+
+
+def shown(*words: str) -> list[list[str]]:
+    return [line.split() for line in call("show", *words).out.splitlines()]
+
+
+def test_show_draws_the_course_of_a_series(store: RunStore) -> None:
+    falling = [float(value) for value in range(80, 0, -1)]
+    make_run(store, series={"falls": falling, "once": [1.0], "jumps": [1.0, math.nan, 8.0]})
+    rows = {line[0]: line[1] for line in shown() if line and line[0] in ("falls", "once", "jumps")}
+    # Ten places of eight points: means of 76.5, 68.5 ... 4.5, in eighths of 1 to 80.
+    assert rows == {"falls": "█▇▇▆▅▄▃▂▂▁", "jumps": "▁█", "once": "1"}
+
+
+def test_show_leaves_out_printed_numbers_that_are_written_as_well(store: RunStore) -> None:
+    make_run(
+        store,
+        series={
+            "test/loss": [0.45449],
+            "test/accuracy": [0.93333],
+            "evaluate/output/test_loss": [0.4545],  # rounded
+            "evaluate/output/accuracy": [93.3],  # in percent
+            "output/loss": [0.7],  # another one
+            "output/speed": [0.45449],  # of another name
+        },
+    )
+    keys = [line[0] for line in shown() if len(line) > 3 and "/" in line[0]]
+    assert keys == ["output/loss", "output/speed", "test/accuracy", "test/loss"]
+    assert "and 2 printed numbers that are above as well" in call("show").out
+    assert len(call("show", "--json").json["series"]) == 6
+
+
+def test_show_counts_what_is_no_scalar(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Media(NamedTuple):
+        key: str
+        kind: str
+        count: int
+
+    kept = [Media(f"layer{n}", "histogram", 10) for n in range(5)] + [Media("ui", "pr_curve", 1)]
+    monkeypatch.setattr(RunReader, "media", lambda self, kind=None: kept)
+    make_run(store)
+    out = call("show").out
+    assert "  histogram  50 values of layer0, layer1, layer2 and 2 more\n" in out
+    assert "  pr curve   1 value of ui\n" in out
+    assert call("show", "--json").json["media"][-1] == {"key": "ui", "kind": "pr_curve", "count": 1}
+
+
+def test_show_says_what_was_used_and_what_comes_next(store: RunStore) -> None:
+    series = {
+        "op/cpu/util": [1.0, 2.0],
+        "op/mem/rss": [1.0, 512.0 * 2**20, 9.0],
+        "gpu0/util": [0.5],
+    }
+    make_run(store, series=series)
+    running = make_run(store, started=START + 9, ended=False, alive=True)
+    failed = make_run(store, started=START + 5, code=1, err=TRACEBACK)
+    assert "used       1.5 cores, 512 MiB of memory at most, 50% of gpu0" in call("show", "3").out
+    answer = call("show", "2")
+    assert answer.err == f"next     gl why {failed.id}\n"
+    assert "Last lines\n" in answer.out and "ValueError: lr is \\x1b[31mbad" in answer.out
+    assert call("show", "1").err == f"next     gl attach {running.id}\n"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_pages_fit_the_terminal(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    for place in range(3):
+        make_run(
+            store, started=START + place, flags={"lr": f"0.{place}", "optimizer": f"adam{place}"},
+            series={f"validation/metric_{n}": [0.123456, 1234.5] for n in range(4)},
+            label="a label of some length",
+        )  # fmt: skip
+    monkeypatch.setattr("guildlite.cli.runs.terminal_width", lambda: width)
+    monkeypatch.setattr("guildlite.cli.show.terminal_width", lambda: width)
+    table = call("runs").out.splitlines()
+    assert max(map(len, table)) <= width
+    metrics = [line for line in call("show").out.splitlines() if "validation/" in line]
+    assert len(metrics) == 4
+    assert max(map(len, metrics)) <= width
+    # The first metric is among the last things to go.
+    assert ("validation" in table[0]) == (width >= 60)
 
 
 def test_show_as_json(three: list[Run]) -> None:
@@ -399,7 +483,9 @@ def test_a_label_of_several_takes_the_newest_and_says_so(three: list[Run]) -> No
     three[1].set_label("baseline")
     answer = call("show", "baseline")
     assert answer.out.startswith(three[1].id)
-    assert answer.err == f"2 runs are labelled `baseline`; took the newest, {three[1].id}\n"
+    assert answer.err.startswith(
+        f"2 runs are labelled `baseline`; took the newest, {three[1].id}\n"
+    )
 
 
 # gl logs ----------------------------------------------------------------------------------------
@@ -560,6 +646,56 @@ def test_bulk_refuses(three: list[Run], words: list[str], error: str) -> None:
     answer = call(*words)
     assert answer.status == 2
     assert error in answer.err.splitlines()[0]
+
+
+def test_notes_by_a_filter(three: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("note", "--where", "epochs = 5", "seen", "--yes").status == 0
+    assert [Run(run.path).note for run in three] == ["", "seen", "seen"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("from a file\n"))
+    assert call("note", "--where", "lr = 0.5", "-").status == 2
+    assert call("note", "--where", "lr = 0.5", "-", "--yes").status == 0
+    assert Run(three[1].path).note == "from a file"
+
+
+def test_what_was_done_to_many_as_json(three: list[Run], store: RunStore) -> None:
+    done = call("label", "--where", "epochs = 5", "new", "--yes", "--json")
+    assert [(each["id"], each["label"], each["marked"]) for each in done.json] == [
+        (three[1].id, "new", False),
+        (three[2].id, "new", False),
+    ]
+    assert call("mark", "1", "--json").json[0]["marked"] is True
+    gone = call("rm", "--where", "label = new", "--yes", "--json").json
+    assert [each["dir"] for each in gone] == [
+        str(store.root / ".trash" / run.id) for run in three[1:]
+    ]
+    back = call("restore", "--where", "label = new", "--yes", "--json").json
+    assert [each["dir"] for each in back] == [str(run.path) for run in three[1:]]
+    assert call("rm", "--where", "lr = 7", "--json").json == []
+
+
+def test_one_that_fails_keeps_none_of_the_others(
+    three: list[Run], store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Run.set_label
+
+    def set_label(self: Run, text: str) -> None:
+        if self.id == three[0].id:
+            raise PermissionError(13, "Permission denied")
+        real(self, text)
+
+    monkeypatch.setattr(Run, "set_label", set_label)
+    answer = call("label", "--where", "lr > 0", "all", "--yes", "--json")
+    assert answer.status == 1
+    assert answer.err == f"error: {three[0].id} keeps its label: permission denied\n"
+    assert [each.get("error", each.get("label")) for each in answer.json] == [
+        "permission denied", "all", "all",
+    ]  # fmt: skip
+
+
+def test_many_are_said_in_one_line(store: RunStore) -> None:
+    for place in range(12):
+        make_run(store, started=START + place)
+    assert call("mark", "--where", "status = completed", "--yes").err == "marked 12 runs\n"
 
 
 def test_a_filter_that_fits_no_run_does_nothing(three: list[Run]) -> None:

@@ -14,6 +14,7 @@ FAMILIES: dict[str, dict[str, tuple[str, str]]] = {
         "project": ("projects", "Print the project file as gl reads it"),
         "models": ("projects", "List the models of the project and their operations"),
         "schema": ("projects", "Print the JSON Schema of project files for editors"),
+        "completion": ("completion", "Print the script that completes gl in a shell"),
     },
     "Run": {
         "prepare": ("launch", "Prepare what a model needs, such as its data"),

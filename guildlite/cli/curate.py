@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -22,10 +23,13 @@ _SHOWN = 10
 
 
 def _in_bulk(function: Callable[..., object]) -> Callable[..., object]:
-    """Add `--where` and `--yes` to a command."""
+    """Add `--where`, `--yes` and `--json` to a command."""
     where = click.option("--where", metavar="FILTER", help="All runs that pass, after asking")
     yes = click.option("--yes", is_flag=True, help="Do not ask")
-    return where(yes(function))
+    as_json = click.option(
+        "--json", "as_json", is_flag=True, help="Print a JSON list of the runs and what failed"
+    )
+    return where(yes(as_json(function)))
 
 
 def _select(
@@ -39,9 +43,7 @@ def _select(
     """Return the runs that words or `--where` mean. Raises UsageError for both and for neither."""
     if where is None:
         if not refs:
-            raise UsageError(
-                f"`gl {name}` needs RUN", hint=f"`gl {name} --help` shows how it is used"
-            )
+            raise _needs_run(name)
         return context.select_runs(refs, trashed=trashed)
     if refs:
         raise UsageError("RUN and `--where` exclude each other")
@@ -52,8 +54,18 @@ def _select(
     return pick_runs(context, Choice(where, trash=trashed)).runs()
 
 
+def _needs_run(name: str) -> UsageError:
+    return UsageError(f"`gl {name}` needs RUN", hint=f"`gl {name} --help` shows how it is used")
+
+
 def _agreed(
-    context: Context, name: str, chosen: Sequence[Run], where: str | None, yes: bool, what: str
+    context: Context,
+    name: str,
+    chosen: Sequence[Run],
+    where: str | None,
+    yes: bool,
+    what: str,
+    as_json: bool,
 ) -> bool:
     """Return whether it may be done: at once to runs that were named, after asking to a filter's.
 
@@ -62,11 +74,68 @@ def _agreed(
     if where is None or not chosen:
         if not chosen:
             context.say(f"no run passes `{where}`")
+            if as_json:
+                context.write_json([])
         return bool(chosen)
     if yes or _confirmed(context, chosen, what.format(format_count(len(chosen), "run")), name):
         return True
     context.say("nothing done")
     return False
+
+
+class _Outcome(NamedTuple):
+    """What became of a run: where it lies now, and why nothing was done where that is so."""
+
+    run: Run
+    path: Path
+    error: str
+
+
+def _do(chosen: Sequence[Run], action: Callable[[Run], Path | None]) -> list[_Outcome]:
+    """Do something to each run, to the others also where one fails; `action` says where it went."""
+    outcomes = []
+    for run in chosen:
+        try:
+            outcomes.append(_Outcome(run, action(run) or run.path, ""))
+        except (GuildliteError, OSError) as error:
+            outcomes.append(_Outcome(run, run.path, _reason(error)))
+    return outcomes
+
+
+def _report(
+    context: Context,
+    outcomes: Sequence[_Outcome],
+    as_json: bool,
+    one: Callable[[str], str] | None,
+    failed: str,
+) -> int:
+    """Say what was done, a line for each run or one for many, and return the exit status.
+
+    `one` makes the line of a run's name, or of `12 runs`, and None says nothing of those; `failed`
+    is what is said of the others.
+    """
+    done = [each for each in outcomes if not each.error]
+    if as_json:
+        context.write_json([_outcome_object(each) for each in outcomes])
+    elif one is None:
+        pass
+    elif len(done) > _SHOWN:
+        context.say(one(format_count(len(done), "run")))
+    else:
+        for each in done:
+            context.say(one(each.run.id))
+    for each in outcomes:
+        if each.error:
+            context.say(f"error: {each.run.id} {failed}: {each.error}")
+    return 0 if len(done) == len(outcomes) else 1
+
+
+def _outcome_object(each: _Outcome) -> dict[str, object]:
+    data: dict[str, object] = {"id": each.run.id, "dir": str(each.path)}
+    if each.error:
+        return {**data, "error": each.error}
+    now = type(each.run)(each.path)
+    return {**data, "label": now.label, "note": now.note, "marked": now.marked}
 
 
 @command("label")
@@ -76,7 +145,13 @@ def _agreed(
 @_in_bulk
 @click.pass_obj
 def label(
-    context: Context, run: str | None, text: str | None, clear: bool, where: str | None, yes: bool
+    context: Context,
+    run: str | None,
+    text: str | None,
+    clear: bool,
+    where: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> int:
     """Put a label on a run.
 
@@ -89,22 +164,31 @@ def label(
       gl label 3 --clear
       gl label --where 'lr = 0.1 and model = expert' sweep-1
     """
-    if where is not None and run is not None:
-        if text is not None:
-            raise UsageError("RUN and `--where` exclude each other")
-        run, text = None, run
-    refs = (run,) if run is not None else ()
-    if not refs and where is None:
-        _select(context, "label", refs, where)  # which says what is missing
+    refs, text = _run_and_text("label", run, text, where)
     words = _one_of(text, clear, "label")
     chosen = _select(context, "label", refs, where)
     question = f"label {{}} `{_braced(words)}`?" if words else "take the label off {}?"
-    if not _agreed(context, "label", chosen, where, yes, question):
+    if not _agreed(context, "label", chosen, where, yes, question, as_json):
         return 1 if chosen else 0
-    for found in chosen:
-        found.set_label(words)
-        context.say(f"labelled {found.id} `{words}`" if words else f"{found.id} has no label now")
-    return 0
+    outcomes = _do(chosen, lambda found: found.set_label(words))
+    return _report(
+        context, outcomes, as_json,
+        lambda name: f"labelled {name} `{words}`" if words else f"took the label off {name}",
+        "keeps its label",
+    )  # fmt: skip
+
+
+def _run_and_text(
+    name: str, run: str | None, text: str | None, where: str | None
+) -> tuple[tuple[str, ...], str | None]:
+    """Return RUN and TEXT of a command that has no RUN with `--where`. Raises UsageError."""
+    if where is None:
+        if run is None:
+            raise _needs_run(name)
+        return (run,), text
+    if run is not None and text is not None:
+        raise UsageError("RUN and `--where` exclude each other")
+    return (), run
 
 
 def _braced(text: str) -> str:
@@ -113,24 +197,46 @@ def _braced(text: str) -> str:
 
 
 @command("note")
-@click.argument("run", metavar="RUN")
+@click.argument("run", required=False, metavar="RUN")
 @click.argument("text", required=False, metavar="TEXT")
 @click.option("--clear", is_flag=True, help="Take the note off")
+@_in_bulk
 @click.pass_obj
-def note(context: Context, run: str, text: str | None, clear: bool) -> None:
+def note(
+    context: Context,
+    run: str | None,
+    text: str | None,
+    clear: bool,
+    where: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
     """Write a note on a run.
 
-    It replaces the note that was there; `gl show` prints it. TEXT `-` reads it from stdin.
+    It replaces the note that was there; `gl show` prints it. TEXT `-` reads it from stdin. With
+    --where there is no RUN, only TEXT.
 
     \b
     Examples:
       gl note latest "diverged after the warm-up"
       gl note 3 --clear
     """
+    refs, text = _run_and_text("note", run, text, where)
     words = _one_of(text, clear, "note")
-    found = context.get_run(run)
-    found.set_note(sys.stdin.read().rstrip("\n") if words == "-" else words)
-    context.say(f"noted on {found.id}" if words else f"{found.id} has no note now")
+    chosen = _select(context, "note", refs, where)
+    if words == "-":
+        if where is not None and not yes:
+            raise UsageError("stdin is the note, so nobody can be asked", hint="add `--yes`")
+        words = sys.stdin.read().rstrip("\n")
+    question = "write the note on {}?" if words else "take the note off {}?"
+    if not _agreed(context, "note", chosen, where, yes, question, as_json):
+        return 1 if chosen else 0
+    outcomes = _do(chosen, lambda found: found.set_note(words))
+    return _report(
+        context, outcomes, as_json,
+        lambda name: f"noted on {name}" if words else f"took the note off {name}",
+        "keeps its note",
+    )  # fmt: skip
 
 
 def _one_of(text: str | None, clear: bool, what: str) -> str:
@@ -146,7 +252,14 @@ def _one_of(text: str | None, clear: bool, what: str) -> str:
 @click.option("--clear", is_flag=True, help="Take the star off")
 @_in_bulk
 @click.pass_obj
-def mark(context: Context, refs: tuple[str, ...], clear: bool, where: str | None, yes: bool) -> int:
+def mark(
+    context: Context,
+    refs: tuple[str, ...],
+    clear: bool,
+    where: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
     """Mark runs with a star.
 
     \b
@@ -157,19 +270,18 @@ def mark(context: Context, refs: tuple[str, ...], clear: bool, where: str | None
     """
     chosen = _select(context, "mark", refs, where)
     question = "take the star off {}?" if clear else "mark {} with a star?"
-    if not _agreed(context, "mark", chosen, where, yes, question):
+    if not _agreed(context, "mark", chosen, where, yes, question, as_json):
         return 1 if chosen else 0
-    for run in chosen:
-        run.set_mark(not clear)
-        context.say(f"unmarked {run.id}" if clear else f"marked {run.id}")
-    return 0
+    outcomes = _do(chosen, lambda run: run.set_mark(not clear))
+    word = "unmarked" if clear else "marked"
+    return _report(context, outcomes, as_json, lambda name: f"{word} {name}", "stays as it is")
 
 
 @command("rm")
 @click.argument("refs", nargs=-1, metavar="RUN...")
 @_in_bulk
 @click.pass_obj
-def rm(context: Context, refs: tuple[str, ...], where: str | None, yes: bool) -> int:
+def rm(context: Context, refs: tuple[str, ...], where: str | None, yes: bool, as_json: bool) -> int:
     """Move runs to the trash.
 
     Nothing is deleted: `gl restore` brings them back, `gl purge` deletes them for good.
@@ -182,20 +294,15 @@ def rm(context: Context, refs: tuple[str, ...], where: str | None, yes: bool) ->
     """
     chosen = _select(context, "rm", refs, where)
     _refuse_active(chosen)
-    if not _agreed(context, "rm", chosen, where, yes, "move {} to the trash?"):
+    if not _agreed(context, "rm", chosen, where, yes, "move {} to the trash?", as_json):
         return 1 if chosen else 0
-    moved, failed = [], False
-    for run in chosen:
-        try:
-            context.store().trash(run)
-            moved.append(run)
-        except (GuildliteError, OSError) as error:
-            failed = True
-            context.say(f"error: {run.id} stays where it is: {_reason(error)}")
-    if moved:
+    outcomes = _do(chosen, context.store().trash)
+    moved = [each.run.id for each in outcomes if not each.error]
+    status = _report(context, outcomes, as_json, None, "stays where it is")
+    if moved and not as_json:
         context.say(f"moved {format_count(len(moved), 'run')} to the trash; bring back with:")
-        context.say(f"  gl restore {' '.join(_word(run.id) for run in moved)}")
-    return 1 if failed else 0
+        context.say(f"  gl restore {' '.join(_word(name) for name in moved)}")
+    return status
 
 
 def _refuse_active(chosen: Sequence[Run]) -> None:
@@ -227,7 +334,9 @@ def _word(text: str) -> str:
 @click.argument("refs", nargs=-1, metavar="RUN...")
 @_in_bulk
 @click.pass_obj
-def restore(context: Context, refs: tuple[str, ...], where: str | None, yes: bool) -> int:
+def restore(
+    context: Context, refs: tuple[str, ...], where: str | None, yes: bool, as_json: bool
+) -> int:
     """Bring runs back from the trash.
 
     Numbers are those of `gl runs --trash`.
@@ -239,17 +348,13 @@ def restore(context: Context, refs: tuple[str, ...], where: str | None, yes: boo
       gl restore --where 'label contains baseline'
     """
     chosen = _select(context, "restore", refs, where, trashed=True)
-    if not _agreed(context, "restore", chosen, where, yes, "bring {} back from the trash?"):
+    question = "bring {} back from the trash?"
+    if not _agreed(context, "restore", chosen, where, yes, question, as_json):
         return 1 if chosen else 0
-    failed = False
-    for run in chosen:
-        try:
-            context.store().restore(run)
-            context.say(f"restored {run.id}")
-        except (GuildliteError, OSError) as error:
-            failed = True
-            context.say(f"error: {run.id} stays in the trash: {_reason(error)}")
-    return 1 if failed else 0
+    outcomes = _do(chosen, context.store().restore)
+    return _report(
+        context, outcomes, as_json, lambda name: f"restored {name}", "stays in the trash"
+    )
 
 
 @command("purge")

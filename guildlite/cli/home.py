@@ -61,6 +61,12 @@ def _next_steps(project: Project | None, runs: list[Run]) -> list[tuple[str, str
             ("gl init --example digits", "write an example project to try"),
             ("gl run SCRIPT", "run a script without a project file"),
         ]
+    if not project.models:
+        return [
+            ("gl run SCRIPT", "run a script; its flags are read from its source"),
+            ("gl check", "say what is installed and what is missing"),
+            ("gl view", "open the viewer in the browser"),
+        ]
     first = [("gl check", "say what is installed and what is missing")]
     if any("prepare" in model.operations for model in project.models.values()):
         first = [("gl prepare", "prepare what the model needs")]

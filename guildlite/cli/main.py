@@ -31,6 +31,9 @@ def main() -> None:
 def run(args: Sequence[str]) -> int:
     """Run gl on `args` and return its exit status. Prints; raises nothing but SystemExit."""
     try:
+        shell = os.environ.get("_GL_COMPLETE")
+        if shell:
+            return _complete(shell, args)
         status = _answer_quickly(args)
         if status is None:
             status = _run_command(list(args))
@@ -55,6 +58,16 @@ def _answer_quickly(args: Sequence[str]) -> int | None:
             sys.stdout.write(file.read())
         return 0
     return None
+
+
+def _complete(shell: str, args: Sequence[str]) -> int:
+    """Answer the completion script of a shell."""
+    from guildlite.cli.completing import answer_shell
+
+    _print_anything()
+    sys.stdout.write(answer_shell(shell, args, os.environ))
+    sys.stdout.flush()
+    return 0
 
 
 def _run_command(args: list[str]) -> int:

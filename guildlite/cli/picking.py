@@ -55,30 +55,43 @@ def pick_runs(
 
     Runs that nobody finished are brought to rest first. Raises FilterError and UsageError.
     """
+    with open_index(context, choice) as index:
+        picked = pick_again(context, index, choice, sort=sort, limit=limit)
+    for notice in picked.found.notices:
+        context.say(notice)
+    return picked
+
+
+def open_index(context: Context, choice: Choice) -> Index:
+    """Return the index of the runs that a choice is made among, to be closed by the caller."""
+    root = context.store().root
+    return Index(root / TRASH_DIR if choice.trash else root)
+
+
+def pick_again(
+    context: Context, index: Index, choice: Choice, *, sort: str = "", limit: int | None = None
+) -> Picked:
+    """Return what `pick_runs` does out of an index that stays open; says nothing."""
     now = time.time()
     narrowing = _narrowing(choice, now)
-    root = context.store().root
-    with Index(root / TRASH_DIR if choice.trash else root) as index:
-        if choice.trash:
-            index.refresh()
-        else:
-            from guildlite.execute.catchup import settle
+    if choice.trash:
+        index.refresh()
+    else:
+        from guildlite.execute.catchup import settle
 
-            index.refresh(settle)
-        known = _known(context) if choice.filter or sort else Vocabulary()
-        vocabulary = read_vocabulary(index).joined(known)
-        text = choice.filter
-        if narrowing and text.strip():
-            from guildlite.query.fields import parse_filter
+        index.refresh(settle)
+    known = _known(context) if choice.filter or sort else Vocabulary()
+    vocabulary = read_vocabulary(index).joined(known)
+    text = choice.filter
+    if narrowing and text.strip():
+        from guildlite.query.fields import parse_filter
 
-            parse_filter(text, vocabulary)  # an error speaks of what was typed, and of that alone
-            text = f"({text})"
-        text = " and ".join(part for part in (text, *narrowing) if part)
-        found = find_runs(
-            index, text, sort=sort, limit=limit, count=limit is not None, known=known, now=now
-        )  # fmt: skip
-    for notice in found.notices:
-        context.say(notice)
+        parse_filter(text, vocabulary)  # an error speaks of what was typed, and of that alone
+        text = f"({text})"
+    text = " and ".join(part for part in (text, *narrowing) if part)
+    found = find_runs(
+        index, text, sort=sort, limit=limit, count=limit is not None, known=known, now=now
+    )  # fmt: skip
     return Picked(found, vocabulary)
 
 

@@ -69,7 +69,8 @@ _MARKS = {
 def check(context: Context, verbose: bool, as_json: bool) -> int:
     """Say what is installed, what is missing and what to do.
 
-    Nothing is run and nothing is changed. The exit status is 1 when something is in error.
+    Nothing is run and nothing is changed. The exit status is 2 for a bad project file, as
+    everywhere, and 1 when anything else is in error.
 
     \b
     Examples:
@@ -84,6 +85,8 @@ def check(context: Context, verbose: bool, as_json: bool) -> int:
     else:
         for line in _finding_lines(report.findings):
             context.write(line)
+    if report.bad_project_file:
+        return 2
     return 0 if report.ok else 1
 
 

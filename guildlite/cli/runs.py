@@ -60,6 +60,7 @@ _MOST_METRICS = 3
 @click.option("--all", "everything", is_flag=True, help="However many there are")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, of all runs unless -n")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, of all runs unless -n")
+@click.option("-w", "--watch", is_flag=True, help="Keep the table up to date until `q` or Ctrl-C")
 @click.pass_obj
 def runs(
     context: Context,
@@ -74,6 +75,7 @@ def runs(
     everything: bool,
     as_json: bool,
     as_csv: bool,
+    watch: bool,
 ) -> None:
     """List runs, newest first.
 
@@ -87,6 +89,7 @@ def runs(
       gl runs 'loss < 0.1 and lr >= 0.01' --sort loss
       gl runs --columns 'lr,min(loss),step(loss < 0.1)'
       gl runs --status failed --json
+      gl runs --watch --sort -accuracy
     """
     if as_json and as_csv:
         raise UsageError("`--json` and `--csv` exclude each other")
@@ -94,21 +97,44 @@ def runs(
     from guildlite.cli.picking import Choice, pick_runs
 
     choice = Choice(" ".join(words), statuses, model, since, trash)
+    if watch:
+        if as_json or as_csv:
+            raise UsageError(f"`--watch` and `--{'json' if as_json else 'csv'}` exclude each other")
+        from guildlite.cli.watching import watch_runs
+
+        watch_runs(
+            context, choice, sort, limit,
+            table=lambda picked, width: _lines(context, picked, columns, trash, width),
+            comment=lambda picked: _comment(context, picked, trash),
+        )  # fmt: skip
+        return
     most = limit or (None if everything or as_json or as_csv else 20)
     picked = pick_runs(context, choice, sort=sort, limit=most)
     rows = picked.found.rows
-    asked = asked_columns(context, columns, picked) if columns else []
     if as_json:
+        asked = asked_columns(context, columns, picked)
         context.write_json([_object(row, asked) for row in rows])
     elif as_csv:
-        for line in _csv(rows, asked):
+        for line in _csv(rows, asked_columns(context, columns, picked)):
             context.write(line)
     else:
-        lines = _asked_table(rows, asked) if asked else _table(rows, metrics_of(context), trash)
-        for line in lines if rows else ():
+        for line in _lines(context, picked, columns, trash, terminal_width()):
             context.write(line)
-    if not as_json:
-        _comment(context, picked, trash)
+    if not as_json and (text := _comment(context, picked, trash)):
+        context.say(text)
+
+
+def _lines(
+    context: Context, picked: Picked, columns: Sequence[str], trash: bool, width: int | None
+) -> list[str]:
+    """Return the lines of the table, none where there are no runs; `width` as for `table`."""
+    rows = picked.found.rows
+    asked = asked_columns(context, columns, picked)
+    if not rows:
+        return []
+    if asked:
+        return _asked_table(rows, asked, width)
+    return _table(rows, metrics_of(context), trash, width)
 
 
 def metrics_of(context: Context) -> list[Metric]:
@@ -117,22 +143,26 @@ def metrics_of(context: Context) -> list[Metric]:
     return [*project.metrics.values()] if project else []
 
 
-def _comment(context: Context, picked: Picked, trash: bool) -> None:
+def _comment(context: Context, picked: Picked, trash: bool) -> str:
+    """Return what is to be said below the table: runs left out, or why there are none."""
     found = picked.found
     listed = len(found.rows)
     chosen = listed if found.total is None else found.total
     if listed < chosen:
-        context.say(f"{listed} of {format_count(chosen, 'run')}; `gl runs --all` lists them all")
-    elif listed == 0 and found.of:
-        context.say(f"none of {format_count(found.of, 'run')} matches")
-    elif listed == 0:
-        context.say("the trash is empty" if trash else f"no runs yet; {context.how_to_start()}")
+        return f"{listed} of {format_count(chosen, 'run')}; `gl runs --all` lists them all"
+    if listed == 0 and found.of:
+        return f"none of {format_count(found.of, 'run')} matches"
+    if listed == 0:
+        return "the trash is empty" if trash else f"no runs yet; {context.how_to_start()}"
+    return ""
 
 
 # The table ----------------------------------------------------------------------------------------
 
 
-def _table(rows: Sequence[FoundRun], metrics: Sequence[Metric], trash: bool) -> list[str]:
+def _table(
+    rows: Sequence[FoundRun], metrics: Sequence[Metric], trash: bool, width: int | None
+) -> list[str]:
     records = [row.record for row in rows]
     flags = flags_that_differ(records)[:_MOST_FLAGS]
     keys = main_series(records, metrics)[:_MOST_METRICS]
@@ -141,15 +171,19 @@ def _table(rows: Sequence[FoundRun], metrics: Sequence[Metric], trash: bool) -> 
     columns = [
         Column("#", ">"),
         # A name is what brings a run back after the numbers have changed.
-        Column("run", rank=7),
+        Column("run", rank=9),
         Column("status", least=11),
         Column("model", least=8),
-        Column("operation", rank=4),
+        Column("operation", rank=8),
         Column("started", rank=5),
         Column("time", ">", rank=6),
         Column("label", least=8, rank=3),
         *(Column(for_terminal(name), ">", rank=20 + index) for index, name in enumerate(flags)),
-        *(Column(for_terminal(key), ">", rank=10 + index) for index, key in enumerate(keys)),
+        # The first of the metrics is what the list is looked at for.
+        *(
+            Column(for_terminal(key), ">", rank=10 + index if index else 2)
+            for index, key in enumerate(keys)
+        ),
     ]
     cells = []
     for row in rows:
@@ -157,7 +191,7 @@ def _table(rows: Sequence[FoundRun], metrics: Sequence[Metric], trash: bool) -> 
         line += [Cell(for_terminal(row.record.flags.get(name, ""))) for name in flags]
         line += [Cell(_last(row.record, key, patterns.get(key))) for key in keys]
         cells.append(line)
-    return table(columns, cells, terminal_width())
+    return table(columns, cells, width)
 
 
 def _fixed_cells(row: FoundRun, now: float, name: str) -> list[Cell]:
@@ -204,7 +238,9 @@ def _last(record: RunRecord, key: str, pattern: str | None) -> str:
 
 
 def asked_columns(context: Context, texts: Sequence[str], picked: Picked) -> list[Asked]:
-    """Return what `--columns` asks for. Raises FilterError."""
+    """Return what `--columns` asks for, nothing without it. Raises FilterError."""
+    if not texts:
+        return []
     from guildlite.cli.picking import split_columns
     from guildlite.query.columns import parse_column
 
@@ -214,7 +250,7 @@ def asked_columns(context: Context, texts: Sequence[str], picked: Picked) -> lis
     return [parse_column(text, vocabulary, goals) for text in split_columns(texts)]
 
 
-def _asked_table(rows: Sequence[FoundRun], asked: Sequence[Asked]) -> list[str]:
+def _asked_table(rows: Sequence[FoundRun], asked: Sequence[Asked], width: int | None) -> list[str]:
     from guildlite.query.columns import value_in
 
     values = [[value_in(column, row.record, row.path) for column in asked] for row in rows]
@@ -229,7 +265,7 @@ def _asked_table(rows: Sequence[FoundRun], asked: Sequence[Asked]) -> list[str]:
            for column, value in zip(asked, line, strict=True))]
         for row, line in zip(rows, values, strict=True)
     ]  # fmt: skip
-    return table(columns, cells, terminal_width())
+    return table(columns, cells, width)
 
 
 def heading(column: Asked) -> str:

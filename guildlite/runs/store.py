@@ -95,7 +95,10 @@ class RunStore:
         if trashed:
             raise self._not_in_trash(ref, runs)
         if not runs:
-            raise RunNotFound(f"there are no runs in {self.root}", hint="start one with `gl train`")
+            raise RunNotFound(
+                f"there are no runs in {self.root}",
+                hint="`gl run SCRIPT` starts one, or `gl train` in a project",
+            )
         if _is_number(ref):
             raise RunNotFound(f"there is no run {ref}: {_numbers(len(runs))}", hint="see `gl runs`")
         close = nearest(ref, [run.id for run in runs] + [run.label for run in runs if run.label])
