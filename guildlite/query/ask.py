@@ -140,10 +140,11 @@ class _Question:
         numbers = plan.numbers()
         positions = self._positions(numbers, whole=not filter and not sort)
         wanted = None if columns is None else fields
+        before = os.path.join(root, "")
         rows = [
             FoundRun(
-                position, os.path.join(root, record.id), record,
-                tuple(value_of(field, record) for field in fields),
+                position, before + record.id, record,
+                tuple([value_of(field, record) for field in fields]),
             )
             for position, record in zip(positions, self._records(numbers, wanted), strict=True)
         ]  # fmt: skip
