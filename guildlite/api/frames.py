@@ -24,6 +24,8 @@ _COLUMNS = (
     "marked", "note", "error",
 )  # fmt: skip
 _TIMES = ("started", "stopped")
+#: The summary of a series that a run does not have.
+_NOTHING = Reduced(0, *[None] * 9)
 _REDUCED: tuple[tuple[str, str], ...] = (("", "last"), ("min", "min"), ("max", "max"))
 
 
@@ -99,6 +101,8 @@ def runs_frame(rows: Sequence[FoundRun], *, system: bool = False) -> pd.DataFram
     of each series, then `attr.NAME`.
     """
     pandas = _pandas()
+    import numpy as np
+
     columns: dict[str, Any] = {"number": [row.position for row in rows]}
     records = [row.record for row in rows]
     # By columns at once: a thousand runs have tens of thousands of values.
@@ -106,7 +110,7 @@ def runs_frame(rows: Sequence[FoundRun], *, system: bool = False) -> pd.DataFram
     for name in _COLUMNS:
         values = getattr(held, name, ())
         if name in _TIMES:
-            columns[name] = pandas.to_datetime(values, unit="s", utc=True)
+            columns[name] = pandas.to_datetime(np.array(values, np.float64), unit="s", utc=True)
         else:
             columns[name] = values
     flags = [record.flags for record in records]
@@ -126,11 +130,11 @@ def _add_series(columns: dict[str, Any], key: str, held: Sequence[Reduced | None
     import numpy as np
 
     name = f"series.{key}" if _means_something_else(key) else key
+    # All fields at once; NumPy makes NaN of None.
+    found = Reduced._make(zip(*(_NOTHING if each is None else each for each in held), strict=True))
     for call, field in _REDUCED:
         shown = f"{call}({name})" if call else name
-        # NumPy makes NaN of None.
-        found = [None if each is None else getattr(each, field) for each in held]
-        columns[shown] = np.array(found, np.float64)
+        columns[shown] = np.array(getattr(found, field), np.float64)
 
 
 def _means_something_else(key: str) -> bool:

@@ -234,7 +234,8 @@ class _Plan:
             return [*self._run(self._by_age(self._where), self._limit)]
         found = [*self._run(self._by_value(self._order), self._limit)]
         left = None if self._limit is None else self._limit - len(found)
-        if left == 0 or not self._some_lack(self._order):
+        # Of a few runs to begin with it costs less to look than to count.
+        if left == 0 or (self._start is None and not self._some_lack(self._order)):
             return found
         lacking = self._lacking(self._order)
         return [
