@@ -98,6 +98,39 @@ def test_the_order_and_the_numbers_are_those_of_the_store(store: RunStore, index
     }
 
 
+@pytest.mark.parametrize("text, sort", [("", ""), ("optimizer = adam", ""), ("", "-train/loss")])
+def test_an_answer_in_pages_is_the_answer(
+    store: RunStore, index: Index, text: str, sort: str
+) -> None:
+    make_many(store.root, 30)
+    index.refresh()
+    whole = find_runs(index, text, sort=sort).rows
+    pages = [
+        find_runs(index, text, sort=sort, limit=7, offset=start, count=True)
+        for start in range(0, 35, 7)
+    ]
+    assert [row for page in pages for row in page.rows] == whole
+    assert {page.total for page in pages} == {len(whole)}
+
+
+def test_more_runs_than_a_statement_takes_are_read(store: RunStore, index: Index) -> None:
+    from guildlite.index.rows import read_records
+
+    make_many(store.root, 40)
+    index.refresh()
+    records = [row.record for row in find_runs(index).rows]
+    ids = dict(index.ask(lambda c: c.execute("SELECT name, id FROM run").fetchall()))
+    for count in (3, 9, 40):  # part by part, and where it is a quarter of all from end to end
+        wanted = [ids[record.id] for record in records[:count]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("guildlite.index.rows._FEW", 4)
+            assert index.ask(lambda c: read_records(c, wanted)) == records[:count]  # noqa: B023
+            some = index.ask(lambda c: read_records(c, wanted, only_series=["metric9"]))  # noqa: B023
+        assert [dict(each.series) for each in some] == [
+            {"metric9": record.series["metric9"]} for record in records[:count]
+        ]
+
+
 def test_names_that_are_no_text_are_listed(store: RunStore, index: Index) -> None:
     run = make_run(store, started=LONG_AGO)
     strange = os.fsencode(store.root) + b"/20261120T174501Z-\xff"
@@ -238,6 +271,21 @@ def test_what_others_change_is_found_when_all_are_looked_at(
     an_hour_later = time.time() + 3601
     monkeypatch.setattr(time, "time", lambda: an_hour_later)
     assert ids(index, "loss = 0.25") == [run.id]
+
+
+def test_a_clock_that_goes_back_makes_it_look_at_all(
+    store: RunStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(store, started=LONG_AGO - 86_400)
+    rest(store.root, LONG_AGO - 86_400)
+    for _ in range(2):
+        index.refresh()
+    (run.paths.meta / "label").write_text("by hand")
+    os.utime(store.root, (LONG_AGO - 86_400, LONG_AGO - 86_400))
+    assert ids(index, "label contains hand") == []
+    yesterday = time.time() - 86_400
+    monkeypatch.setattr(time, "time", lambda: yesterday)
+    assert ids(index, "label contains hand") == [run.id]
 
 
 def test_a_look_at_many_runs_is_spread_over_refreshes(
@@ -594,6 +642,29 @@ def test_four_processes_and_a_writer_never_see_a_locked_database(store: RunStore
     with Index(store.root) as index:
         index.refresh()
         assert index.check() == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_killed_build_left_is_in_nobodys_way(
+    store: RunStore, index: Index, first: bool
+) -> None:
+    make_many(store.root, 3)
+    if not first:
+        index.refresh()
+        index.close()
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from guildlite.index import index as module\n"
+        "module.create_indexes = lambda _: os.kill(os.getpid(), 9)\n"
+        "with module.Index(Path(sys.argv[1])) as index: index.rebuild()\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(guildlite.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code, store.root], env=environ)
+    assert done.returncode == -9
+    (left,) = (cache_dir() / "index").glob("*/*.new")
+    assert len(ids(index)) == 3
+    assert index.rebuild() == 3
+    assert index.path is not None and not left.exists()
 
 
 def test_processes_that_are_killed_leave_an_index_that_is_right(store: RunStore) -> None:

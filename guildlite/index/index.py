@@ -250,6 +250,7 @@ class Index:
         self.close()
         target = self._place.successor()
         temporary = target.with_suffix(".new")
+        _remove(temporary)  # of a process that was killed
         connection = sqlite3.connect(temporary, isolation_level=None)
         try:
             # Nobody sees it before it is whole, so nothing needs a journal.
@@ -261,8 +262,7 @@ class Index:
             os.replace(temporary, target)
         except BaseException:
             connection.close()
-            for left in (temporary, *(Path(f"{temporary}{end}") for end in ("-wal", "-shm"))):
-                left.unlink(missing_ok=True)
+            _remove(temporary)
             raise
         self._open()
 
@@ -499,6 +499,12 @@ def _connect(path: Path, root: str, mode: str = "mode=rw") -> sqlite3.Connection
         connection.close()
         raise
     return connection
+
+
+def _remove(path: Path) -> None:
+    """Remove an index file that nobody has open, with what SQLite puts beside it."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        Path(f"{path}{end}").unlink(missing_ok=True)
 
 
 def _stored_root(root: str) -> str | bytes:

@@ -73,17 +73,19 @@ def find_runs(
     count: bool = False,
     known: Vocabulary | None = None,
     now: float | None = None,
+    offset: int = 0,
 ) -> Found:
     """Return the runs that pass a filter. Raises FilterError.
 
     `sort` is a field, with `-` before it from the largest down; without it the newest run comes
-    first. Runs that lack the field stand at the end either way. `columns` are fields as in
-    `flag.lr` or `min(loss)`; records then have the flags and series of those only, else all.
-    `known` are names that are no mistake although no run has them yet.
+    first. Runs that lack the field stand at the end either way. The first `offset` are passed over
+    and at most `limit` of the others returned. `columns` are fields as in `flag.lr` or `min(loss)`;
+    records then have the flags and series of those only, else all. `known` are names that are no
+    mistake although no run has them yet.
     """
     return index.ask(
         lambda connection: _Question(connection, known, now).find(
-            index.root, filter, sort, limit, columns, count
+            index.root, filter, sort, limit, columns, count, offset
         )
     )
 
@@ -130,15 +132,19 @@ class _Question:
         limit: int | None,
         columns: Sequence[str] | None,
         count: bool,
+        offset: int,
     ) -> Found:
         notices: list[str] = []
         node = parse_filter(filter, self._vocabulary, self._now, notices)
         fields = tuple(parse_field(text, self._vocabulary) for text in columns or ())
         descending = sort.startswith("-")
         order = parse_field(sort.lstrip("-"), self._vocabulary) if sort else None
-        plan = _Plan(self._connection, self._keys, node, order, descending, limit)
-        numbers = plan.numbers()
-        positions = self._positions(numbers, whole=not filter and not sort)
+        most = None if limit is None else limit + offset
+        plan = _Plan(self._connection, self._keys, node, order, descending, most)
+        found = plan.numbers()
+        numbers = found[offset:]
+        whole = not filter and not sort
+        positions = range(offset + 1, len(found) + 1) if whole else self._positions(numbers)
         wanted = None if columns is None else fields
         before = os.path.join(root, "")
         rows = [
@@ -160,10 +166,8 @@ class _Question:
             self._connection, numbers, values=values, series=bool(series), only_series=series
         )
 
-    def _positions(self, numbers: Sequence[int], *, whole: bool) -> Sequence[int]:
+    def _positions(self, numbers: Sequence[int]) -> Sequence[int]:
         """Return the place of each run in the list of all, the newest being 1."""
-        if whole:
-            return range(1, len(numbers) + 1)
         execute = self._connection.execute
         if len(numbers) > _FEW:
             rows = execute("SELECT id FROM run ORDER BY stamp DESC, name DESC")
