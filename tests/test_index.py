@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -95,6 +96,39 @@ def test_the_order_and_the_numbers_are_those_of_the_store(store: RunStore, index
     assert {row.record.id: row.position for row in found.rows} == {
         name: place for place, name in enumerate(listed, 1) if "expert" in name or "hand" in name
     }
+
+
+@pytest.mark.parametrize("text, sort", [("", ""), ("optimizer = adam", ""), ("", "-train/loss")])
+def test_an_answer_in_pages_is_the_answer(
+    store: RunStore, index: Index, text: str, sort: str
+) -> None:
+    make_many(store.root, 30)
+    index.refresh()
+    whole = find_runs(index, text, sort=sort).rows
+    pages = [
+        find_runs(index, text, sort=sort, limit=7, offset=start, count=True)
+        for start in range(0, 35, 7)
+    ]
+    assert [row for page in pages for row in page.rows] == whole
+    assert {page.total for page in pages} == {len(whole)}
+
+
+def test_more_runs_than_a_statement_takes_are_read(store: RunStore, index: Index) -> None:
+    from guildlite.index.rows import read_records
+
+    make_many(store.root, 40)
+    index.refresh()
+    records = [row.record for row in find_runs(index).rows]
+    ids = dict(index.ask(lambda c: c.execute("SELECT name, id FROM run").fetchall()))
+    for count in (3, 9, 40):  # part by part, and where it is a quarter of all from end to end
+        wanted = [ids[record.id] for record in records[:count]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("guildlite.index.rows._FEW", 4)
+            assert index.ask(lambda c: read_records(c, wanted)) == records[:count]  # noqa: B023
+            some = index.ask(lambda c: read_records(c, wanted, only_series=["metric9"]))  # noqa: B023
+        assert [dict(each.series) for each in some] == [
+            {"metric9": record.series["metric9"]} for record in records[:count]
+        ]
 
 
 def test_names_that_are_no_text_are_listed(store: RunStore, index: Index) -> None:
@@ -239,6 +273,67 @@ def test_what_others_change_is_found_when_all_are_looked_at(
     assert ids(index, "loss = 0.25") == [run.id]
 
 
+def test_a_clock_that_goes_back_makes_it_look_at_all(
+    store: RunStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(store, started=LONG_AGO - 86_400)
+    rest(store.root, LONG_AGO - 86_400)
+    for _ in range(2):
+        index.refresh()
+    (run.paths.meta / "label").write_text("by hand")
+    os.utime(store.root, (LONG_AGO - 86_400, LONG_AGO - 86_400))
+    assert ids(index, "label contains hand") == []
+    yesterday = time.time() - 86_400
+    monkeypatch.setattr(time, "time", lambda: yesterday)
+    assert ids(index, "label contains hand") == [run.id]
+
+
+def test_a_look_at_many_runs_is_spread_over_refreshes(
+    store: RunStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from guildlite.index import index as module
+
+    make_many(store.root, 10)
+    rest(store.root)
+    for _ in range(3):
+        index.refresh()
+    runs = store.list()
+    for run in (runs[1], runs[8]):
+        (run.paths.meta / "label").write_text("by hand")  # nobody notes this one
+    monkeypatch.setattr(module, "_LOOK_BATCH", 4)
+    monkeypatch.setattr(module, "MOVED_LOOK_S", 0.0)
+    os.utime(store.root, (LONG_AGO + 60, LONG_AGO + 60))
+    assert ids(index, "label contains hand") == [runs[1].id]
+    # Another run comes before the look is over, and is found at once.
+    new = make_run(store, started=LONG_AGO)
+    rest(new.path)
+    os.utime(store.root, (LONG_AGO + 120, LONG_AGO + 120))
+    (runs[2].paths.meta / "mark").write_text("*")
+    assert new.id in ids(index)
+    assert ids(index, "label contains hand") == [runs[1].id, runs[8].id]
+    for _ in range(4):
+        index.refresh()
+    assert index.check() == []
+    assert count_read(index) == 0
+
+
+def test_a_run_that_is_gone_is_forgotten_at_once_however_many_there_are(
+    store: RunStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from guildlite.index import index as module
+
+    make_many(store.root, 10)
+    rest(store.root)
+    for _ in range(3):
+        index.refresh()
+    monkeypatch.setattr(module, "_LOOK_BATCH", 2)
+    monkeypatch.setattr(module, "MOVED_LOOK_S", 0.0)
+    oldest = store.list()[-1]
+    shutil.rmtree(oldest.path)
+    assert oldest.id not in ids(index)
+    assert len(ids(index)) == 9
+
+
 def test_a_run_that_was_copied_here_is_found(store: RunStore, index: Index) -> None:
     elsewhere = RunStore(store.root.parent / "elsewhere")
     run = make_run(elsewhere, started=LONG_AGO, label="from afar")
@@ -340,6 +435,103 @@ def test_where_nothing_can_be_written_it_answers_from_memory(
     with Index(store.root, tmp_path / "file" / "index") as index:
         assert len(ids(index)) == 3
         assert index.path is None
+
+
+@pytest.mark.parametrize("what", ["directory", "link", "full directory"])
+def test_what_stands_in_the_locks_place_is_not_taken_for_a_refresher(
+    store: RunStore, index: Index, what: str
+) -> None:
+    make_many(store.root, 3)
+    index.refresh()
+    assert index.path is not None
+    index.close()
+    lock = index.path.parent / "lock"
+    lock.unlink()
+    if what == "link":
+        lock.symlink_to("/dev/null")
+    else:
+        lock.mkdir()
+    if what == "full directory":
+        (lock / "something").touch()  # which is not ours to delete
+    run = store.list()[1]
+    run.set_label("late")
+    assert ids(index, "label = late") == [run.id]
+    assert (index.path is None) == (what == "full directory")
+    run.set_label("later")
+    assert ids(index, "label = later") == [run.id]
+    assert ids(index, "train/loss < 2") == [each.id for each in store.list()]
+
+
+def test_an_index_that_can_only_be_read_is_copied_and_refreshed_in_memory(
+    store: RunStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_many(store.root, 5)
+    rest(store.root)
+    for _ in range(2):
+        index.refresh()
+    index.close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    run = store.list()[1]
+    run.set_label("late")
+    assert count_read(index) == 1
+    assert index.path is None
+    assert [row.record.id for row in find_runs(index, "label = late").rows] == [run.id]
+    assert index.check() == []
+
+
+# Runs of strangers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE attr SET value = x'ff00'",
+        "UPDATE attr SET name = 17 WHERE name = 'host'",
+        "UPDATE attr SET value = CAST(x'ff41' AS TEXT)",
+        "UPDATE series_key SET last = 'text', min = x'00'",
+        "UPDATE series_key SET count = 'many'",
+        "UPDATE series_key SET last = 9e999, min = -9e999, max = NULL",
+        "UPDATE series_key SET key = x'01' WHERE id = 1",
+        "UPDATE series_key SET key = CAST(x'ff41' AS TEXT) WHERE id = 1",
+        "DROP TABLE series_key",
+        "PRAGMA user_version = 99",
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_strange_run_db_hides_no_other_run(
+    store: RunStore, index: Index, change: str, alone: bool
+) -> None:
+    make_many(store.root, 3)
+    strange, *others = store.list()
+    connection = sqlite3.connect(strange.paths.db, isolation_level=None)
+    connection.execute(change)
+    connection.close()
+    if alone:  # read by itself rather than with all that are at rest
+        strange.paths.heartbeat.touch()
+        os.utime(strange.paths.heartbeat, (LONG_AGO, LONG_AGO))
+    assert ids(index) == [strange.id, *(run.id for run in others)]
+    assert ids(index, "train/loss < 2 and metric9 < 2")[-2:] == [run.id for run in others]
+    assert index.check() == []
+
+
+def test_a_view_without_end_is_not_read_to_its_end(
+    store: RunStore, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from guildlite.index import reading
+
+    monkeypatch.setattr(reading, "_LONGEST_S", 0.05)
+    make_many(store.root, 3)
+    strange = store.list()[0]
+    connection = sqlite3.connect(strange.paths.db, isolation_level=None)
+    connection.execute("DROP TABLE attr")
+    connection.execute(
+        "CREATE VIEW attr AS WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t)"
+        " SELECT n AS name, n AS value FROM t"
+    )
+    connection.close()
+    assert len(ids(index)) == 3
+    found = find_runs(index, "error contains view").rows
+    assert [row.record.id for row in found] == [strange.id]
 
 
 def test_check_names_what_differs(store: RunStore, index: Index) -> None:
@@ -450,6 +642,66 @@ def test_four_processes_and_a_writer_never_see_a_locked_database(store: RunStore
     with Index(store.root) as index:
         index.refresh()
         assert index.check() == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_killed_build_left_is_in_nobodys_way(
+    store: RunStore, index: Index, first: bool
+) -> None:
+    make_many(store.root, 3)
+    if not first:
+        index.refresh()
+        index.close()
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from guildlite.index import index as module\n"
+        "module.create_indexes = lambda _: os.kill(os.getpid(), 9)\n"
+        "with module.Index(Path(sys.argv[1])) as index: index.rebuild()\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(guildlite.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code, store.root], env=environ)
+    assert done.returncode == -9
+    (left,) = (cache_dir() / "index").glob("*/*.new")
+    assert len(ids(index)) == 3
+    assert index.rebuild() == 3
+    assert index.path is not None and not left.exists()
+
+
+def test_processes_that_are_killed_leave_an_index_that_is_right(store: RunStore) -> None:
+    make_many(store.root, 60)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from guildlite.index import Index; from guildlite.query import find_runs\n"
+        "while True:\n"
+        "    with Index(Path(sys.argv[1])) as index:\n"
+        "        if int(sys.argv[2]) % 3 == 0: index.rebuild()\n"
+        "        index.refresh(); assert len(find_runs(index).rows) > 0\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(guildlite.__file__).parents[1])}
+    draw = random.Random(7)
+    runs = store.list()
+    for turn in range(5):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, store.root, str(number)], env=environ,
+                stderr=subprocess.PIPE,
+            )
+            for number in range(4)
+        ]  # fmt: skip
+        for process in processes:
+            time.sleep(draw.uniform(0.05, 0.25))
+            runs[turn].set_label(f"turn {turn}")
+            process.kill()
+        assert [process.communicate()[1] for process in processes] == [b""] * 4
+    store.trash(runs[-1])
+    with Index(store.root) as index:
+        assert index.refresh() is True
+        assert index.check() == []
+        assert len(find_runs(index, "label contains turn").rows) == 5
+        assert index.path is not None
+        index.refresh()
+        left = {path.name.partition("-")[0] for path in index.path.parent.iterdir()}
+        assert left == {"lock", index.path.name}
 
 
 # Several processes read --------------------------------------------------------------------------

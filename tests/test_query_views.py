@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +18,10 @@ import pytest
 from support.commands import call
 from support.run_dirs import START, make_run
 
+import guildlite
 from guildlite.errors import FilterError, GuildliteError, RunUnreadable
 from guildlite.index import Index
-from guildlite.query.views import VIEWS, ask_all, ask_one, iter_csv
+from guildlite.query.views import VIEWS, ask_all, ask_one, iter_csv, stream_all
 from guildlite.runs import Run, RunStore
 
 FORBIDDEN = [
@@ -208,3 +214,52 @@ def test_gl_index_works_where_nothing_can_be_cached(
     assert call("query", "select count(*) from runs", "--csv").out == "count(*)\n1\n"
     shutil.rmtree(here.path.parent)
     assert call("query", "select count(*) from runs", "--csv").out == "count(*)\n0\n"
+
+
+def test_rows_come_one_after_the_other(index: Index) -> None:
+    endless = "with recursive t(n) as (select 1 union all select n + 1 from t) select n from t"
+
+    def first_five(columns: list[str], rows: Iterator[tuple[object, ...]]) -> list[object]:
+        time.sleep(0.3)  # reading slowly costs no patience
+        return [columns, *(row[0] for row in itertools.islice(rows, 2500, 2503))]
+
+    assert stream_all(index, endless, first_five, 0.2) == [["n"], 2501, 2502, 2503]
+    # The connection is free again.
+    assert ask_all(index, "select count(*) from runs").rows == [(3,)]
+
+
+def test_the_end_of_patience_may_come_between_rows(index: Index) -> None:
+    endless = (
+        "with recursive t(n) as (select 1 union all select n + 1 from t)"
+        " select n from t where n < 1500 or n % 100000000000 = 0"
+    )
+    taken: list[object] = []
+    with pytest.raises(GuildliteError, match=r"took more than 0\.2 seconds"):
+        stream_all(index, endless, lambda _, rows: taken.extend(row[0] for row in rows), 0.2)
+    assert taken[:2] == [1, 2]
+
+
+@pytest.mark.parametrize("run", [[], ["--run", "latest"]])
+def test_ctrl_c_ends_a_long_question_at_once(store: RunStore, index: Index, run: list[str]) -> None:
+    endless = (
+        "with recursive t(n) as (select 1 union all select n + 1 from t) select count(*) from t"
+    )
+    code = "from guildlite.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "-C", store.root.parent, "query", endless, *run],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(guildlite.__file__).parents[1])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (stdout, stderr.strip()) == (b"", b"")
+    assert process.returncode == 130
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="SQLite's limits are set since Python 3.11")
+def test_one_text_cannot_take_all_memory(index: Index) -> None:
+    with pytest.raises(FilterError, match="too big"):
+        ask_all(index, "select hex(zeroblob(40000000))")

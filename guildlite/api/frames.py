@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from guildlite.api.extras import require
 from guildlite.api.reading import Columns
 from guildlite.flags import Value, parse_scalar
+from guildlite.index import RunRecord
+from guildlite.index.record import Reduced
 from guildlite.query import FoundRun
 from guildlite.query.fields import ATTRIBUTES, PREFIXES
 from guildlite.runs import StoredLine
@@ -22,6 +24,8 @@ _COLUMNS = (
     "marked", "note", "error",
 )  # fmt: skip
 _TIMES = ("started", "stopped")
+#: The summary of a series that a run does not have.
+_NOTHING = Reduced(0, *[None] * 9)
 _REDUCED: tuple[tuple[str, str], ...] = (("", "last"), ("min", "min"), ("max", "max"))
 
 
@@ -97,31 +101,40 @@ def runs_frame(rows: Sequence[FoundRun], *, system: bool = False) -> pd.DataFram
     of each series, then `attr.NAME`.
     """
     pandas = _pandas()
+    import numpy as np
+
     columns: dict[str, Any] = {"number": [row.position for row in rows]}
+    records = [row.record for row in rows]
+    # By columns at once: a thousand runs have tens of thousands of values.
+    held = RunRecord._make(zip(*records, strict=True)) if records else None
     for name in _COLUMNS:
-        values = [getattr(row.record, name) for row in rows]
+        values = getattr(held, name, ())
         if name in _TIMES:
-            columns[name] = pandas.to_datetime(values, unit="s", utc=True)
+            columns[name] = pandas.to_datetime(np.array(values, np.float64), unit="s", utc=True)
         else:
             columns[name] = values
-    for name in _names(row.record.flags for row in rows):
-        columns[f"flag.{name}"] = read_values([row.record.flags.get(name) for row in rows])
-    for key in _names(row.record.series for row in rows):
+    flags = [record.flags for record in records]
+    for name in _names(flags):
+        columns[f"flag.{name}"] = read_values([each.get(name) for each in flags])
+    series = [record.series for record in records]
+    for key in _names(series):
         if system or not is_system_key(key):
-            _add_series(columns, key, rows)
-    for name in _names(row.record.attrs for row in rows):
-        columns[f"attr.{name}"] = [row.record.attrs.get(name) for row in rows]
+            _add_series(columns, key, [each.get(key) for each in series])
+    attrs = [record.attrs for record in records]
+    for name in _names(attrs):
+        columns[f"attr.{name}"] = [each.get(name) for each in attrs]
     return pandas.DataFrame(columns)
 
 
-def _add_series(columns: dict[str, Any], key: str, rows: Sequence[FoundRun]) -> None:
-    held = [row.record.series.get(key) for row in rows]
+def _add_series(columns: dict[str, Any], key: str, held: Sequence[Reduced | None]) -> None:
+    import numpy as np
+
     name = f"series.{key}" if _means_something_else(key) else key
-    nan = float("nan")
+    # All fields at once; NumPy makes NaN of None.
+    found = Reduced._make(zip(*(_NOTHING if each is None else each for each in held), strict=True))
     for call, field in _REDUCED:
-        found = [None if each is None else getattr(each, field) for each in held]
         shown = f"{call}({name})" if call else name
-        columns[shown] = [nan if value is None else value for value in found]
+        columns[shown] = np.array(getattr(found, field), np.float64)
 
 
 def _means_something_else(key: str) -> bool:
@@ -131,7 +144,10 @@ def _means_something_else(key: str) -> bool:
 
 def _names(held: Iterable[Mapping[str, object]]) -> list[str]:
     """Return every name once, in the order they come up."""
-    return list(dict.fromkeys(name for one in held for name in one))
+    names: dict[str, object] = {}
+    for one in held:
+        names.update(one)
+    return list(names)
 
 
 def read_values(texts: Sequence[str | None]) -> list[Value]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
 from guildlite.cli.context import Context
-from guildlite.cli.output import Cell, Column, for_terminal, table, terminal_width
+from guildlite.cli.output import Cell, Column, for_terminal, format_json, table, terminal_width
 from guildlite.cli.words import command
 from guildlite.errors import UsageError
 from guildlite.wording import format_number
+
+if TYPE_CHECKING:
+    from guildlite.query.views import Row
 
 
 @command("query")
@@ -36,36 +43,56 @@ def query(
     """
     if as_json and as_csv:
         raise UsageError("`--json` and `--csv` exclude each other")
-    from guildlite.query.views import ask_all, ask_one, iter_csv
+    from guildlite.query.views import stream_all, stream_one
+
+    def show(columns: list[str], rows: Iterator[Row]) -> None:
+        if as_json:
+            _write_json(columns, rows)
+        elif as_csv:
+            _write_csv(context, columns, rows)
+        else:
+            _write_table(context, columns, [*rows])
 
     if ref is not None:
-        found = ask_one(context.get_run(ref).paths.db, sql, timeout)
-    else:
-        from guildlite.execute.catchup import settle
-        from guildlite.index import Index
+        stream_one(context.get_run(ref).paths.db, sql, show, timeout)
+        return
+    from guildlite.execute.catchup import settle
+    from guildlite.index import Index
 
-        with Index(context.store().root) as index:
-            index.refresh(settle)
-            found = ask_all(index, sql, timeout)
-    if as_json:
-        context.write_json(
-            [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.rows]
-        )
-    elif as_csv:
-        for line in iter_csv(found):
-            context.write(line)
-    else:
-        numeric = [
-            all(isinstance(row[place], (int, float, type(None))) for row in found.rows)
-            for place in range(len(found.columns))
-        ]
-        columns = [
-            Column(for_terminal(name), ">" if right else "<", least=8)
-            for name, right in zip(found.columns, numeric, strict=True)
-        ]
-        rows = [[Cell(_shown(value)) for value in row] for row in found.rows]
-        for line in table(columns, rows, terminal_width()):
-            context.write(line)
+    with Index(context.store().root) as index:
+        index.refresh(settle)
+        stream_all(index, sql, show, timeout)
+
+
+def _write_json(columns: list[str], rows: Iterator[Row]) -> None:
+    """Write a list of objects on one line, each as it is found."""
+    before = "["
+    for row in rows:
+        line = format_json(dict(zip(columns, map(_plain, row), strict=True)))
+        sys.stdout.write(before + line)
+        before = ","
+    sys.stdout.write("[]\n" if before == "[" else "]\n")
+
+
+def _write_csv(context: Context, columns: list[str], rows: Iterator[Row]) -> None:
+    from guildlite.query.views import csv_lines
+
+    for line in csv_lines(columns, rows):
+        context.write(line)
+
+
+def _write_table(context: Context, names: list[str], rows: list[Row]) -> None:
+    numeric = [
+        all(isinstance(row[place], (int, float, type(None))) for row in rows)
+        for place in range(len(names))
+    ]
+    columns = [
+        Column(for_terminal(name), ">" if right else "<", least=8)
+        for name, right in zip(names, numeric, strict=True)
+    ]
+    cells = [[Cell(_shown(value)) for value in row] for row in rows]
+    for line in table(columns, cells, terminal_width()):
+        context.write(line)
 
 
 def _plain(value: object) -> object:

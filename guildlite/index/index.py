@@ -6,7 +6,9 @@ refreshes and the others read. Where no file can be written it lives in memory.
 
 Three looks keep it fresh, the cheapest first. Runs that have not ended are looked at every time.
 Those named in the list of changes since the last time are read again. And when the directory of
-runs has changed, or an hour has passed, the stamps of all runs are compared.
+runs has changed, or an hour has passed, new and missing runs are found by their names and the
+stamps of all others are compared, from the newest down: of ten thousand at once, of more by several
+refreshes, so that none takes long.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -30,7 +33,7 @@ from guildlite.index.record import (
     read_record,
     run_at,
 )
-from guildlite.index.rows import find_record
+from guildlite.index.rows import find_number, find_record
 from guildlite.index.schema import FORMAT, create_indexes, create_tables, prepare
 from guildlite.runs import Run, RunStore
 from guildlite.runs.paths import CHANGED_LIST
@@ -45,9 +48,16 @@ Settle = Callable[[Sequence[Run]], None]
 
 #: How often the stamps of all runs are compared although nothing says that they changed.
 FULL_LOOK_S = 3600.0
+#: What a refresh may spend on that, and on it after the directory of runs has changed: two
+#: thousand runs and ten thousand on a local disk. The next refresh goes on where it stopped.
+LOOK_S, MOVED_LOOK_S = 0.02, 0.1
 #: A directory changed within this time may change again with the same stamp.
 _YOUNG_NS = 2_000_000_000
 _BATCH = 200
+#: Runs whose stamps are compared between two looks at the clock, a hundredth of a second.
+_LOOK_BATCH = 1_000
+#: Stands for the place before the newest run; no run can have the name.
+_FROM_NEWEST = "/"
 _BUSY_S = 5.0
 
 
@@ -240,6 +250,7 @@ class Index:
         self.close()
         target = self._place.successor()
         temporary = target.with_suffix(".new")
+        _remove(temporary)  # of a process that was killed
         connection = sqlite3.connect(temporary, isolation_level=None)
         try:
             # Nobody sees it before it is whole, so nothing needs a journal.
@@ -251,17 +262,41 @@ class Index:
             os.replace(temporary, target)
         except BaseException:
             connection.close()
-            for left in (temporary, *(Path(f"{temporary}{end}") for end in ("-wal", "-shm"))):
-                left.unlink(missing_ok=True)
+            _remove(temporary)
             raise
         self._open()
 
     def _fill_in_memory(self, settle: Settle | None, progress: Progress | None) -> None:
+        """Have the index in memory: what the file holds and what changed since, else all runs."""
         self.close()
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        prepare(connection)
-        _fill(connection, self.root, settle, progress)
+        connection = self._copied()
+        try:
+            if connection is not None:
+                self._update(connection, settle, progress)
+        except sqlite3.DatabaseError:
+            connection = None
+        if connection is None:
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            prepare(connection)
+            _fill(connection, self.root, settle, progress)
         self._connection, self._path = connection, None
+
+    def _copied(self) -> sqlite3.Connection | None:
+        """Return the newest file copied into memory, or None where that cannot be read.
+
+        What is in its log is left out; the refresh that follows finds it anew.
+        """
+        path = self._place.current()
+        if path is None:
+            return None
+        try:
+            with closing(_connect(path, self.root, "immutable=1")) as file:
+                connection = sqlite3.connect(":memory:", isolation_level=None)
+                file.backup(connection)
+            prepare(connection)
+            return connection
+        except sqlite3.DatabaseError:
+            return None
 
     # Truth --------------------------------------------------------------------------------------
 
@@ -291,7 +326,12 @@ class _Marks(NamedTuple):
     list_inode: int = 0
     list_offset: int = 0
     root_ns: int = 0
+    #: When the last look at all runs began.
     looked_at: float = 0.0
+    #: The run it has come to, from the newest down; empty when it is over.
+    looked_to: str | bytes = ""
+    #: Whether something changed since it began, so that another follows.
+    again: int = 0
 
 
 class _Look:
@@ -300,7 +340,7 @@ class _Look:
     def __init__(self, connection: sqlite3.Connection, root: str, now: float) -> None:
         self._connection, self._root, self._now = connection, root, now
         rows = dict(connection.execute("SELECT name, value FROM meta"))
-        self._marks = _Marks(*(rows.get(name, 0) for name in _Marks._fields))
+        self._marks = _Marks(*(rows.get(name, getattr(_Marks(), name)) for name in _Marks._fields))
         self._new = self._marks
 
     @property
@@ -312,17 +352,27 @@ class _Look:
         """Return the names of runs to read, and of those that are gone."""
         listed, cut = self._listed()
         changed = dict.fromkeys(self._open_and_changed())
+        changed.update(dict.fromkeys(listed))
         try:
             root_ns = os.stat(self._root).st_mtime_ns
         except FileNotFoundError:
             root_ns = -1
-        due = not 0 <= self._now - self._marks.looked_at < FULL_LOOK_S
-        if not cut and not due and root_ns == self._marks.root_ns:
-            changed.update(dict.fromkeys(listed))
-            return [name for name in changed if is_run(self._root, name)], []
-        gone = self._look_at_all(changed, listed)
-        settled = int(self._now * 1e9) - root_ns > _YOUNG_NS
-        self._new = self._new._replace(root_ns=root_ns if settled else 0, looked_at=self._now)
+        marks = self._marks
+        moved = cut or root_ns != marks.root_ns
+        deadline = time.perf_counter() + (MOVED_LOOK_S if moved else LOOK_S)
+        due = not 0 <= self._now - marks.looked_at < FULL_LOOK_S
+        gone: set[str] = set()
+        if moved or due:
+            gone = self._compare_names(changed)
+            settled = int(self._now * 1e9) - root_ns > _YOUNG_NS
+            self._new = self._new._replace(root_ns=root_ns if settled else 0)
+            if marks.looked_to:
+                self._new = self._new._replace(again=1)
+            else:
+                self._new = self._new._replace(looked_at=self._now, looked_to=_FROM_NEWEST)
+        if self._new.looked_to:
+            self._look_further(changed, None if cut else deadline)
+        gone.update(name for name in listed if self._is_gone(name))
         return [name for name in changed if name not in gone and is_run(self._root, name)], [*gone]
 
     def _listed(self) -> tuple[list[str], bool]:
@@ -358,25 +408,44 @@ class _Look:
             if format_seen(now) != seen or is_settled(run_at(self._root, name), now, self._now):
                 yield name
 
-    def _look_at_all(self, changed: dict[str, None], listed: Iterable[str]) -> set[str]:
-        """Add every run whose stamps are not as remembered; return the runs that are gone."""
-        root = self._root
-        known = {
-            name_of(stored): (seen, sealed)
-            for stored, seen, sealed in self._connection.execute(
-                "SELECT name, seen, sealed FROM run"
-            )
-        }
-        changed.update(dict.fromkeys(listed))
-        gone = set(known)
+    def _compare_names(self, changed: dict[str, None]) -> set[str]:
+        """Add the runs that are new; return those that are gone."""
+        # Without a call for each: there may be a hundred thousand.
+        rows = self._connection.execute("SELECT name FROM run")
+        known = {name if isinstance(name, str) else name_of(name) for (name,) in rows}
+        there = list_names(self._root)
         # In the order of time, so that runs get their numbers in it.
-        for name in sorted(list_names(root)):
-            seen, sealed = known.get(name, ("", 1))
-            gone.discard(name)
-            if sealed and seen != format_seen(look(f"{root}/{name}", live=False)):
+        changed.update(dict.fromkeys(sorted(name for name in there if name not in known)))
+        return known.difference(there)
+
+    def _is_gone(self, name: str) -> bool:
+        return not is_run(self._root, name) and find_number(self._connection, name) is not None
+
+    def _look_further(self, changed: dict[str, None], deadline: float | None) -> None:
+        """Compare stamps from where the last look stopped, of at least a thousand runs."""
+        while self._new.looked_to:
+            self._compare_stamps(changed)
+            if deadline is not None and time.perf_counter() > deadline:
+                return
+
+    def _compare_stamps(self, changed: dict[str, None]) -> None:
+        """Add those of the next thousand runs whose stamps are not as remembered."""
+        after = self._new.looked_to
+        where = "" if after == _FROM_NEWEST else "WHERE name < ?"
+        rows = self._connection.execute(
+            f"SELECT name, seen, sealed FROM run {where} ORDER BY name DESC LIMIT {_LOOK_BATCH}",
+            (after,) if where else (),
+        ).fetchall()
+        for stored, seen, sealed in rows:
+            name = name_of(stored)
+            if sealed and seen != format_seen(look(f"{self._root}/{name}", live=False)):
                 changed.setdefault(name)
-        gone.update(name for name in changed if name in known and not is_run(root, name))
-        return gone
+        if len(rows) == _LOOK_BATCH:
+            self._new = self._new._replace(looked_to=rows[-1][0])
+        elif self._new.again:
+            self._new = self._new._replace(looked_at=self._now, looked_to=_FROM_NEWEST, again=0)
+        else:
+            self._new = self._new._replace(looked_to="")
 
     def write_marks(self) -> None:
         """Remember how far this look got; part of the caller's transaction."""
@@ -412,11 +481,11 @@ def _settle(settle: Settle, root: str, names: Sequence[str]) -> None:
 # Files --------------------------------------------------------------------------------------------
 
 
-def _connect(path: Path, root: str) -> sqlite3.Connection:
+def _connect(path: Path, root: str, mode: str = "mode=rw") -> sqlite3.Connection:
     """Open an index file; Damaged when it is of another format or of other runs."""
     name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     connection = sqlite3.connect(
-        f"file:{name}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None
+        f"file:{name}?{mode}", uri=True, timeout=_BUSY_S, isolation_level=None
     )
     try:
         if connection.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
@@ -430,6 +499,12 @@ def _connect(path: Path, root: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _remove(path: Path) -> None:
+    """Remove an index file that nobody has open, with what SQLite puts beside it."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        Path(f"{path}{end}").unlink(missing_ok=True)
 
 
 def _stored_root(root: str) -> str | bytes:

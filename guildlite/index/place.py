@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import zlib
 from pathlib import Path
 
@@ -44,10 +45,28 @@ class Place:
         self.lock = FileLock(directory / "lock")
 
     def make(self) -> None:
-        """Make the directory, for this user alone. Raises OSError, also for somebody else's."""
+        """Make the directory, for this user alone.
+
+        Raises OSError where nothing can be written, and for somebody else's directory.
+        """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if hasattr(os, "getuid") and os.stat(self.directory).st_uid != os.getuid():
             raise PermissionError(f"{self.directory} belongs to somebody else")
+        # Not to be taken for a lock that somebody else holds.
+        if not os.access(self.directory, os.W_OK):
+            raise PermissionError(f"{self.directory} cannot be written")
+        self._clear_lock()
+
+    def _clear_lock(self) -> None:
+        """Remove what stands in the place of the lock and can never be one. Raises OSError."""
+        try:
+            mode = os.lstat(self.lock.path).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode):
+            os.rmdir(self.lock.path)
+        elif not stat.S_ISREG(mode):
+            os.unlink(self.lock.path)
 
     def current(self) -> Path | None:
         """Return the newest index file, or None."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -32,10 +33,16 @@ from guildlite.runs import Run
 from guildlite.runs.facts import read_fact, read_text
 from guildlite.runs.migrations import VERSION
 
+#: With the types that `read_record` asks for too: SQLite lets a stranger write others.
 _SERIES = (
     'SELECT "key", "count", "first", "last", "min", "max", mean, first_step, last_step, min_step,'
-    " max_step FROM r.series_key WHERE kind = 'scalar'"
+    " max_step FROM r.series_key WHERE kind = 'scalar' AND typeof(\"key\") = 'text'"
+    " AND typeof(\"count\") = 'integer' AND "
+    + " AND ".join(f"typeof(\"{name}\") NOT IN ('text', 'blob')" for name in Reduced._fields[1:])
 )
+#: What reading the summaries of one run may take, and the steps of SQLite's machine between two
+#: looks at the clock: ten thousand series take three times as many.
+_LONGEST_S, _STEPS = 2.0, 100_000
 
 
 class Examined(NamedTuple):
@@ -53,6 +60,12 @@ class Examiner:
         self._root, self._now = root, now
         self._connection = sqlite3.connect(":memory:", uri=True, isolation_level=None)
         self._connection.execute("PRAGMA trusted_schema = OFF")
+        # A table of somebody else's may be a view that never ends.
+        self._connection.set_progress_handler(self._is_too_long, _STEPS)
+        self._deadline = 0.0
+
+    def _is_too_long(self) -> bool:
+        return time.monotonic() > self._deadline
 
     def close(self) -> None:
         """Close the connection."""
@@ -98,6 +111,7 @@ class Examiner:
 
     def _read_db(self, path: str) -> tuple[dict[str, str], dict[str, Reduced]] | None:
         execute = self._connection.execute
+        self._deadline = time.monotonic() + _LONGEST_S
         name = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         try:
             # Nobody writes to it; if somebody begins to, its stamps change and it is read again.

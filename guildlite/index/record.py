@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -203,7 +203,18 @@ ENDED = frozenset(status.value for status in Status if status.ended)
 
 def _scalars(reader: RunReader) -> dict[str, Reduced]:
     # The fields of a summary from its count on, as far as the index goes.
-    return {each.key: Reduced(*each[2:12]) for each in reader.summaries() if each.kind == "scalar"}
+    return {
+        each.key: Reduced(*each[2:12])
+        for each in reader.summaries()
+        if each.kind == "scalar" and _is_sound(each)
+    }
+
+
+def _is_sound(summary: Sequence[object]) -> bool:
+    """Return whether a summary has the types it should: SQLite lets a stranger write others."""
+    key, _, count, *rest = summary[:12]
+    numbers = isinstance(count, int) and all(isinstance(n, (int, float, type(None))) for n in rest)
+    return isinstance(key, str) and numbers
 
 
 def is_settled(run: Run, seen: Seen, now: float) -> bool:
@@ -225,9 +236,12 @@ def run_at(root: str, name: str) -> Run:
 
 
 def own_attributes(attrs: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the attributes of a run.db that a record keeps."""
+    """Return the attributes of a run.db that a record keeps: texts, whatever else lies there."""
     return {
         name: value
         for name, value in attrs.items()
-        if value and name not in _NOT_ATTRIBUTES and len(value) <= _MOST_CHARACTERS
+        if isinstance(value, str)
+        and isinstance(name, str)
+        and name not in _NOT_ATTRIBUTES
+        and 0 < len(value) <= _MOST_CHARACTERS
     }

@@ -73,17 +73,19 @@ def find_runs(
     count: bool = False,
     known: Vocabulary | None = None,
     now: float | None = None,
+    offset: int = 0,
 ) -> Found:
     """Return the runs that pass a filter. Raises FilterError.
 
     `sort` is a field, with `-` before it from the largest down; without it the newest run comes
-    first. Runs that lack the field stand at the end either way. `columns` are fields as in
-    `flag.lr` or `min(loss)`; records then have the flags and series of those only, else all.
-    `known` are names that are no mistake although no run has them yet.
+    first. Runs that lack the field stand at the end either way. The first `offset` are passed over
+    and at most `limit` of the others returned. `columns` are fields as in `flag.lr` or `min(loss)`;
+    records then have the flags and series of those only, else all. `known` are names that are no
+    mistake although no run has them yet.
     """
     return index.ask(
         lambda connection: _Question(connection, known, now).find(
-            index.root, filter, sort, limit, columns, count
+            index.root, filter, sort, limit, columns, count, offset
         )
     )
 
@@ -130,20 +132,25 @@ class _Question:
         limit: int | None,
         columns: Sequence[str] | None,
         count: bool,
+        offset: int,
     ) -> Found:
         notices: list[str] = []
         node = parse_filter(filter, self._vocabulary, self._now, notices)
         fields = tuple(parse_field(text, self._vocabulary) for text in columns or ())
         descending = sort.startswith("-")
         order = parse_field(sort.lstrip("-"), self._vocabulary) if sort else None
-        plan = _Plan(self._connection, self._keys, node, order, descending, limit)
-        numbers = plan.numbers()
-        positions = self._positions(numbers, whole=not filter and not sort)
+        most = None if limit is None else limit + offset
+        plan = _Plan(self._connection, self._keys, node, order, descending, most)
+        found = plan.numbers()
+        numbers = found[offset:]
+        whole = not filter and not sort
+        positions = range(offset + 1, len(found) + 1) if whole else self._positions(numbers)
         wanted = None if columns is None else fields
+        before = os.path.join(root, "")
         rows = [
             FoundRun(
-                position, os.path.join(root, record.id), record,
-                tuple(value_of(field, record) for field in fields),
+                position, before + record.id, record,
+                tuple([value_of(field, record) for field in fields]),
             )
             for position, record in zip(positions, self._records(numbers, wanted), strict=True)
         ]  # fmt: skip
@@ -159,10 +166,8 @@ class _Question:
             self._connection, numbers, values=values, series=bool(series), only_series=series
         )
 
-    def _positions(self, numbers: Sequence[int], *, whole: bool) -> Sequence[int]:
+    def _positions(self, numbers: Sequence[int]) -> Sequence[int]:
         """Return the place of each run in the list of all, the newest being 1."""
-        if whole:
-            return range(1, len(numbers) + 1)
         execute = self._connection.execute
         if len(numbers) > _FEW:
             rows = execute("SELECT id FROM run ORDER BY stamp DESC, name DESC")
@@ -233,7 +238,8 @@ class _Plan:
             return [*self._run(self._by_age(self._where), self._limit)]
         found = [*self._run(self._by_value(self._order), self._limit)]
         left = None if self._limit is None else self._limit - len(found)
-        if left == 0 or not self._some_lack(self._order):
+        # Of a few runs to begin with it costs less to look than to count.
+        if left == 0 or (self._start is None and not self._some_lack(self._order)):
             return found
         lacking = self._lacking(self._order)
         return [

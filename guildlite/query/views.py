@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from guildlite.errors import FilterError, GuildliteError, nearest
 from guildlite.index import Index
@@ -106,19 +107,59 @@ _FORBIDDEN_FUNCTIONS = frozenset(
 )
 
 
+#: Longest text or blob an answer may hold, bytes.
+_LONGEST = 64 * 1024 * 1024
+_BATCH = 1_000
+
+Row = tuple[object, ...]
+T = TypeVar("T")
+#: What is done with an answer: its columns, and its rows as SQLite finds them.
+Take = Callable[[list[str], Iterator[Row]], T]
+
+
 class Table(NamedTuple):
     """The answer to a statement: the names of its columns, and its rows."""
 
     columns: list[str]
-    rows: list[tuple[object, ...]]
+    rows: list[Row]
 
 
 def ask_all(index: Index, sql: str, timeout_s: float = TIMEOUT_S) -> Table:
     """Return what a SELECT over the views says. Raises FilterError for SQL that is not one."""
-    return index.ask(lambda connection: _ask_views(connection, sql, timeout_s))
+    return stream_all(index, sql, _table, timeout_s)
 
 
-def _ask_views(connection: sqlite3.Connection, sql: str, timeout_s: float) -> Table:
+def ask_one(path: Path, sql: str, timeout_s: float = TIMEOUT_S) -> Table:
+    """Return what a SELECT over one run.db says. Raises FilterError, RunUnreadable."""
+    return stream_one(path, sql, _table, timeout_s)
+
+
+def stream_all(index: Index, sql: str, take: Take[T], timeout_s: float = TIMEOUT_S) -> T:
+    """Return what `take` makes of the answer, of which only a thousand rows are held at a time.
+
+    `timeout_s` is what SQLite may work, whatever `take` does with the rows.
+    """
+    return index.ask(lambda connection: _ask_views(connection, sql, take, timeout_s))
+
+
+def stream_one(path: Path, sql: str, take: Take[T], timeout_s: float = TIMEOUT_S) -> T:
+    """Do as `stream_all` with one run.db. Raises FilterError, RunUnreadable."""
+    from guildlite.runs.reader import open_run_db
+
+    connection = open_run_db(path)
+    try:
+        named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = [row[0] for row in named]
+        return _ask(connection, sql, take, lambda _table, _view: True, timeout_s, tables)
+    finally:
+        connection.close()
+
+
+def _table(columns: list[str], rows: Iterator[Row]) -> Table:
+    return Table(columns, [*rows])
+
+
+def _ask_views(connection: sqlite3.Connection, sql: str, take: Take[T], timeout_s: float) -> T:
     for name, (_, columns, source) in VIEWS.items():
         listed = ", ".join(f'{text} AS "{column}"' for column, (text, _) in columns.items())
         # Temporary, so that the file stays as any connection expects it.
@@ -129,7 +170,7 @@ def _ask_views(connection: sqlite3.Connection, sql: str, timeout_s: float) -> Ta
     def allowed(table: str, view: str | None) -> bool:
         return view in VIEWS or table in VIEWS or table not in _OWN_TABLES
 
-    return _ask(connection, sql, allowed, timeout_s, [*VIEWS])
+    return _ask(connection, sql, take, allowed, timeout_s, [*VIEWS])
 
 
 _OWN_TABLES = frozenset(
@@ -138,28 +179,31 @@ _OWN_TABLES = frozenset(
 )  # fmt: skip
 
 
-def ask_one(path: Path, sql: str, timeout_s: float = TIMEOUT_S) -> Table:
-    """Return what a SELECT over one run.db says. Raises FilterError, RunUnreadable."""
-    from guildlite.runs.reader import open_run_db
+class _Patience:
+    """How long SQLite may still work. Inside a `with` its time runs."""
 
-    connection = open_run_db(path)
-    try:
-        named = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        tables = [row[0] for row in named]
-        return _ask(connection, sql, lambda _table, _view: True, timeout_s, tables)
-    finally:
-        connection.close()
+    def __init__(self, seconds: float) -> None:
+        self._left, self._until = seconds, 0.0
+
+    def over(self) -> bool:
+        """Return whether there is none left."""
+        return time.monotonic() > self._until
+
+    def __enter__(self) -> None:
+        self._until = time.monotonic() + self._left
+
+    def __exit__(self, *_: object) -> None:
+        self._left = self._until - time.monotonic()
 
 
 def _ask(
     connection: sqlite3.Connection,
     sql: str,
+    take: Take[T],
     allowed: Callable[[str, str | None], bool],
     timeout_s: float,
     tables: list[str],
-) -> Table:
-    deadline = time.monotonic() + timeout_s
-
+) -> T:
     def authorize(
         action: int, one: str | None, two: str | None, _db: str | None, view: str | None
     ) -> int:
@@ -172,19 +216,48 @@ def _ask(
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
 
+    patience = _Patience(timeout_s)
     connection.set_authorizer(authorize)
-    connection.set_progress_handler(lambda: int(time.monotonic() > deadline), _STEPS)
+    connection.set_progress_handler(patience.over, _STEPS)
+    before = _limit_length(connection, _LONGEST)
     try:
-        cursor = connection.execute(sql)
+        with patience:
+            cursor = _execute(connection, sql)
+            first = cursor.fetchmany(_BATCH)  # so that most errors come before any output
         if cursor.description is None:
             raise _refused(sql, "there is nothing to select")
-        return Table([column[0] for column in cursor.description], cursor.fetchall())
-    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
+        return take([column[0] for column in cursor.description], _rows(cursor, first, patience))
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if "interrupted" in str(error) and not patience.over():
+            # Ctrl-C, which SQLite took for a refusal to go on.
+            raise KeyboardInterrupt from error
         raise _explained(sql, error, timeout_s, tables) from error
     finally:
         # Python 3.10 takes no None to end it.
         connection.set_authorizer(lambda *_: sqlite3.SQLITE_OK)
         connection.set_progress_handler(None, 0)
+        _limit_length(connection, before)
+
+
+def _execute(connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
+    try:
+        return connection.execute(sql)
+    except ValueError as error:  # a NUL in it
+        raise sqlite3.ProgrammingError(str(error)) from error
+
+
+def _rows(cursor: sqlite3.Cursor, rows: list[Row], patience: _Patience) -> Iterator[Row]:
+    while rows:
+        yield from rows
+        with patience:
+            rows = cursor.fetchmany(_BATCH)
+
+
+def _limit_length(connection: sqlite3.Connection, most: int) -> int:
+    """Set the length of the longest text or blob and return the one before."""
+    if not hasattr(connection, "setlimit"):  # Python 3.10
+        return most
+    return connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, most)
 
 
 def _explained(sql: str, error: Exception, timeout_s: float, tables: list[str]) -> GuildliteError:
@@ -220,12 +293,17 @@ def _refused(sql: str, message: str, hint: str | None = None, at: str = "") -> F
 
 def iter_csv(table: Table) -> Iterator[str]:
     """Yield the lines of a table as CSV (RFC 4180), head first; NULL is empty."""
+    return csv_lines(table.columns, table.rows)
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the lines of columns and rows as CSV (RFC 4180), head first; NULL is empty."""
     import csv
     import io
 
     line = io.StringIO()
     writer = csv.writer(line, lineterminator="")
-    for row in (table.columns, *table.rows):
+    for row in chain((columns,), rows):
         line.seek(0)
         line.truncate()
         writer.writerow(["" if value is None else value for value in row])

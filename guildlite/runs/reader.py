@@ -506,10 +506,21 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
         if version == 0:
             raise sqlite3.DatabaseError("no tables yet")
         check_version(version)
+        _refuse_views(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _refuse_views(connection: sqlite3.Connection) -> None:
+    """Raise where a view has the name of a table of ours: it could go on without end."""
+    row = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'view' AND name IN ('attr', 'flag', 'output',"
+        " 'source', 'series_key', 'series', 'segment', 'bucket', 'media', 'media_key', 'file')"
+    ).fetchone()
+    if row is not None:
+        raise sqlite3.DatabaseError(f"`{row[0]}` is a view instead of a table")
 
 
 def _unreadable(path: Path, error: sqlite3.Error) -> RunUnreadable:
