@@ -205,8 +205,7 @@ def _last(record: RunRecord, key: str, pattern: str | None) -> str:
 
 def asked_columns(context: Context, texts: Sequence[str], picked: Picked) -> list[Asked]:
     """Return what `--columns` asks for. Raises FilterError."""
-    from guildlite.cli.picking import split_columns
-    from guildlite.query.columns import parse_column
+    from guildlite.query.columns import parse_column, split_columns
 
     metrics = metrics_of(context)
     vocabulary = picked.vocabulary.joined(type(picked.vocabulary)(series=[m.key for m in metrics]))

@@ -69,6 +69,7 @@ def find_runs(
     *,
     sort: str = "",
     limit: int | None = None,
+    offset: int = 0,
     columns: Sequence[str] | None = None,
     count: bool = False,
     known: Vocabulary | None = None,
@@ -77,13 +78,14 @@ def find_runs(
     """Return the runs that pass a filter. Raises FilterError.
 
     `sort` is a field, with `-` before it from the largest down; without it the newest run comes
-    first. Runs that lack the field stand at the end either way. `columns` are fields as in
+    first. Runs that lack the field stand at the end either way. `offset` leaves out so many of the
+    first. `columns` are fields as in
     `flag.lr` or `min(loss)`; records then have the flags and series of those only, else all.
     `known` are names that are no mistake although no run has them yet.
     """
     return index.ask(
         lambda connection: _Question(connection, known, now).find(
-            index.root, filter, sort, limit, columns, count
+            index.root, filter, sort, limit, offset, columns, count
         )
     )
 
@@ -128,6 +130,7 @@ class _Question:
         filter: str,
         sort: str,
         limit: int | None,
+        offset: int,
         columns: Sequence[str] | None,
         count: bool,
     ) -> Found:
@@ -136,9 +139,13 @@ class _Question:
         fields = tuple(parse_field(text, self._vocabulary) for text in columns or ())
         descending = sort.startswith("-")
         order = parse_field(sort.lstrip("-"), self._vocabulary) if sort else None
-        plan = _Plan(self._connection, self._keys, node, order, descending, limit)
-        numbers = plan.numbers()
-        positions = self._positions(numbers, whole=not filter and not sort)
+        most = None if limit is None else limit + offset
+        plan = Plan(self._connection, self._keys, node, order, descending, most)
+        numbers = plan.numbers()[offset:]
+        if filter or sort:
+            positions = self._positions(numbers)
+        else:
+            positions = range(offset + 1, offset + 1 + len(numbers))
         wanted = None if columns is None else fields
         rows = [
             FoundRun(
@@ -159,10 +166,8 @@ class _Question:
             self._connection, numbers, values=values, series=bool(series), only_series=series
         )
 
-    def _positions(self, numbers: Sequence[int], *, whole: bool) -> Sequence[int]:
+    def _positions(self, numbers: Sequence[int]) -> Sequence[int]:
         """Return the place of each run in the list of all, the newest being 1."""
-        if whole:
-            return range(1, len(numbers) + 1)
         execute = self._connection.execute
         if len(numbers) > _FEW:
             rows = execute("SELECT id FROM run ORDER BY stamp DESC, name DESC")
@@ -206,7 +211,7 @@ class _Question:
         ]
 
 
-class _Plan:
+class Plan:
     """How to walk: down an index in the order asked for, or from a condition few runs pass.
 
     SQLite is given no choice (`CROSS JOIN` keeps its order): without statistics it chooses badly,
