@@ -151,7 +151,7 @@ def test_filtering_by_bare_words(client: httpx.Client) -> None:
     assert ids(client, "q=BEST") == ["174501"]
     assert ids(client, "q=so+intro") == []
     assert ids(client, "q=intro") == ["174701", "174601"]
-    page = client.get("/runs?q=<nothing>").text
+    page = client.get("/runs?q='<nothing>'").text
     assert "No run matches" in page
     assert "&lt;nothing&gt;" in page
 

@@ -2,7 +2,7 @@
  * A text field with a list of what can follow at the cursor: the ARIA combobox pattern.
  *
  * The list never takes the focus. Down and Up go through it, Enter and Tab take what is marked,
- * Escape closes it; nothing is marked at first, so Enter alone sends the field as it is.
+ * Escape closes it, and then leaves the field; nothing is marked at first, so Enter alone sends the field as it is.
  */
 export interface Candidate {
   text: string;
@@ -152,9 +152,10 @@ export class Combobox {
       event.preventDefault();
       if (this.isOpen) this.mark(event.key === "ArrowDown" ? this.active + 1 : this.active - 1);
       else void this.look();
-    } else if (event.key === "Escape" && this.isOpen) {
+    } else if (event.key === "Escape") {
       event.preventDefault(); // else it would empty the field
-      this.close();
+      if (this.isOpen) this.close();
+      else this.input.blur();
     } else if ((event.key === "Enter" || event.key === "Tab") && this.isOpen && this.active >= 0) {
       event.preventDefault();
       this.take(this.active);

@@ -45,6 +45,8 @@ class RunsPage {
   private lastBox: string | null = null;
   private current: string | null = null;
   private dragged: string | null = null;
+  /** The page that said what is wrong with what is typed, which no address says. */
+  private complaint: { text: string; page: Document } | null = null;
 
   start(): void {
     document.addEventListener("click", (event) => this.click(event));
@@ -85,8 +87,10 @@ class RunsPage {
     }
     if (mine.signal.aborted) return;
     const page = new DOMParser().parseFromString(text, "text/html");
+    this.complaint = null;
     if (typing && response.status === 400) {
-      this.complain(page); // the last table that could be read stays
+      this.complaint = { text: this.fieldOf?.value ?? "", page };
+      this.complain(); // the last table that could be read stays
       this.schedule(this.every_s);
       return;
     }
@@ -204,10 +208,10 @@ class RunsPage {
     else if (place >= 0) linkOf(this.rows()[place] ?? this.rows().at(-1))?.focus({ preventScroll: true });
   }
 
-  private complain(page: Document): void {
-    const there = page.querySelector("#q-problem");
+  private complain(): void {
+    const there = this.complaint?.page.querySelector("#q-problem");
     const here = document.querySelector("#q-problem");
-    if (!here || !there) return;
+    if (!here || !there || this.complaint?.text !== this.fieldOf?.value) return;
     here.replaceChildren(...[...there.childNodes].map((node) => document.importNode(node, true)));
     here.className = there.className;
     here.toggleAttribute("hidden", false);
@@ -227,11 +231,13 @@ class RunsPage {
     for (const id of ["q", "group", "more-columns", "view-name"]) {
       const here = document.querySelector<HTMLInputElement | HTMLSelectElement>(`#${id}`);
       const there = page.querySelector<HTMLInputElement | HTMLSelectElement>(`#${id}`);
-      if (here && there && here !== document.activeElement && page !== document) here.value = there.value;
+      if (!here || !there || here === document.activeElement || page === document) continue;
+      if (id !== "q" || !this.complaint) here.value = there.value;
     }
     for (const head of document.querySelectorAll<HTMLElement>("th[data-col]")) head.draggable = true;
     this.completeFilter();
     this.showChoice();
+    this.complain();
   }
 
   private completeFilter(): void {
