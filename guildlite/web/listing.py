@@ -7,7 +7,9 @@ of the rows shown.
 
 from __future__ import annotations
 
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,12 +41,14 @@ from guildlite.web.tablecolumns import (
 from guildlite.web.workspace import Workspace, is_live
 from guildlite.wording import iso_utc
 
-PER_PAGE = 100
+#: A browser takes half as long to lay out 50 rows as 100, and a window shows 20.
+PER_PAGE = 50
 #: Runs shown of a group that is unfolded; the filter shows all.
 MOST_UNFOLDED = 50
 #: Flags and attributes that runs are grouped by at once.
 MOST_GROUPED = 3
 NEWEST_FIRST = "-started"
+_KEPT_SURVEYS = 32
 _GROUPABLE = ("model", "status", "operation", "label")
 
 #: What stands in a cell: the raw value, and for a curve its points.
@@ -165,6 +169,8 @@ class Listing:
         self.workspace = workspace
         self.lookup = Lookup(workspace)
         self.curves = Curves()
+        self._surveys: OrderedDict[tuple[str, str], Survey] = OrderedDict()
+        self._lock = threading.Lock()
 
     # Tables -------------------------------------------------------------------------------------
 
@@ -188,15 +194,31 @@ class Listing:
 
     def matching(self, query: str, hide: Sequence[str] = ()) -> list[Run]:
         """Return all runs that pass a filter, newest first. Raises FilterError."""
-        with self.lookup.opened() as index:
-            question = _Question(self, index, Ask(query, hide=hide))
-            found = find_runs(index, question.filter, columns=(), known=question.known)
+        with self.opened() as look:
+            question = _Question(look, Ask(query, hide=hide))
+            found = find_runs(look.index, question.filter, columns=(), known=question.known)
         return [Run(Path(row.path)) for row in found.rows]
 
     def csv(self, ask: Ask) -> Iterator[str]:
         """Return the lines of the whole table as CSV, with the columns shown."""
-        with self.lookup.opened() as index:
-            return _Question(self, index, ask).csv()
+        with self.opened() as look:
+            return _Question(look, ask).csv()
+
+    def survey(self, look: Look, filter: str) -> Survey:
+        """Return what the runs that pass a filter have: known for each page of the same table."""
+        state = look.state()
+        place = (state or "", filter)
+        with self._lock:
+            if state is not None and place in self._surveys:
+                self._surveys.move_to_end(place)
+                return self._surveys[place]
+        survey = read_survey(look.index, filter, known=self.lookup.known())
+        if state is not None:
+            with self._lock:
+                self._surveys[place] = survey
+                while len(self._surveys) > _KEPT_SURVEYS:
+                    self._surveys.popitem(last=False)
+        return survey
 
     # Rows ---------------------------------------------------------------------------------------
 
@@ -226,26 +248,30 @@ class Look:
     """The runs as one request finds them."""
 
     def __init__(self, listing: Listing, index: Index) -> None:
-        self._listing, self._index = listing, index
+        self.listing, self.index = listing, index
+        self._state: list[str | None] = []
 
     def view(self, ask: Ask) -> View:
         """Return one page of the table with the columns that could be shown."""
-        return _Question(self._listing, self._index, ask).view()
+        return _Question(self, ask).view()
 
     def state(self) -> str | None:
         """Return what changes whenever an answer may, None where that cannot be told."""
-        return state_of(self._index)
+        if not self._state:
+            self._state.append(state_of(self.index))
+        return self._state[0]
 
 
 class _Question:
     """One request, answered from one state of the index."""
 
-    def __init__(self, listing: Listing, index: Index, ask: Ask) -> None:
-        self.index, self.ask = index, ask
+    def __init__(self, look: Look, ask: Ask) -> None:
+        self._look, self.index, self.ask = look, look.index, ask
+        listing = look.listing
         self.workspace, self._curves = listing.workspace, listing.curves
         self._late = False
         self.known = listing.lookup.known()
-        self.found = read_vocabulary(index)
+        self.found = read_vocabulary(self.index)
         self.vocabulary = self.found.joined(self.known)
         self.notices: list[str] = []
         # What was typed is judged alone, so that an error speaks of nothing else.
@@ -255,7 +281,7 @@ class _Question:
 
     @cached_property
     def survey(self) -> Survey:
-        return read_survey(self.index, self.filter, known=self.known)
+        return self._look.listing.survey(self._look, self.filter)
 
     def view(self) -> View:
         columns, by = self.columns(), split_columns([self.ask.group])[:MOST_GROUPED]

@@ -11,7 +11,7 @@ import { Combobox, type Completion } from "../lib/combobox.ts";
 import { registerKeys } from "../lib/keys.ts";
 import { morph } from "../lib/morph.ts";
 
-const TYPING_MS = 160;
+const TYPING_MS = 100;
 const SCROLL_MS = 150;
 const RETRY_S = 3;
 /** Header by which curves that take time come with the next look. */
