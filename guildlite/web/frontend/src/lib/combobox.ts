@@ -133,7 +133,7 @@ export class Combobox {
     if (candidate.help) {
       const help = document.createElement("span");
       help.className = "soft";
-      help.textContent = candidate.help;
+      help.textContent = candidate.help.replaceAll("`", "");
       option.append(help);
     }
     return option;
