@@ -91,6 +91,7 @@ def test_a_column_that_is_none_is_said(client: httpx.Client) -> None:
     answer = client.get("/api/v1/runs?cols=lrr")
     assert answer.status_code == 400
     assert answer.json()["hint"] == "did you mean `lr`?"
+    assert (answer.json()["position"], answer.json()["expected"]) == (0, ["name"])
 
 
 def test_labels_have_a_column_where_there_are_any(client: httpx.Client, store: RunStore) -> None:

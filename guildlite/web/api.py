@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import guildlite
+from guildlite.errors import FilterError
 from guildlite.http import RequestError, Tokens
 from guildlite.runs import Run
 from guildlite.web import cards, files, rundata
@@ -112,7 +113,12 @@ def _add_runs(api: APIRouter, workspace: Workspace, listing: Listing) -> None:
         hide: Annotated[Text, Query(description="ids of runs to leave out")] = "",
     ) -> JSON:
         asked = Ask(q.strip(), sort, page, cols, group.strip(), _words(open), _words(hide))
-        return JSON(listing.table(asked))
+        try:
+            return JSON(listing.table(asked))
+        except FilterError as error:
+            raise RequestError(
+                error.message, hint=error.hint, position=error.position, expected=error.expected
+            ) from error
 
     @api.get("/complete", summary="What can stand at the cursor of a filter, and what is wrong")
     def completion(q: Text = "", at: Annotated[int | None, Query(ge=0)] = None) -> JSON:
