@@ -170,7 +170,7 @@ def _values(context: Context, line: Line, param: click.Parameter, incomplete: st
 
 
 def _columns(context: Context, line: Line, incomplete: str) -> Answer:
-    from guildlite.cli.picking import split_columns
+    from guildlite.query.columns import split_columns
 
     last = split_columns([f"{incomplete}_"])[-1]
     return _column(context, line, incomplete, len(incomplete) - len(last) + 1)

@@ -136,22 +136,3 @@ def parse_since(text: str, now: float) -> float:
     raise UsageError(
         f"`{text}` is not a time", hint="write 30m, 2h, 3d, 2026-11-20 or 2026-11-20T17:45"
     )
-
-
-def split_columns(texts: Sequence[str]) -> list[str]:
-    """Return the columns of `--columns`: separated by commas, but not inside brackets or backticks.
-
-    Empty ones are left out; what follows an unpaired bracket or backtick stays together.
-    """
-    columns: list[str] = []
-    for text in texts:
-        depth, quoted, start = 0, False, 0
-        for place, char in enumerate(f"{text},"):
-            if char == "`":
-                quoted = not quoted
-            elif not quoted and char in "()":
-                depth += 1 if char == "(" else -1
-            if place == len(text) or (char == "," and depth <= 0 and not quoted):
-                columns.append(text[start:place].strip())
-                start = place + 1
-    return [column for column in columns if column]

@@ -241,8 +241,7 @@ def asked_columns(context: Context, texts: Sequence[str], picked: Picked) -> lis
     """Return what `--columns` asks for, nothing without it. Raises FilterError."""
     if not texts:
         return []
-    from guildlite.cli.picking import split_columns
-    from guildlite.query.columns import parse_column
+    from guildlite.query.columns import parse_column, split_columns
 
     metrics = metrics_of(context)
     vocabulary = picked.vocabulary.joined(type(picked.vocabulary)(series=[m.key for m in metrics]))

@@ -69,11 +69,11 @@ def find_runs(
     *,
     sort: str = "",
     limit: int | None = None,
+    offset: int = 0,
     columns: Sequence[str] | None = None,
     count: bool = False,
     known: Vocabulary | None = None,
     now: float | None = None,
-    offset: int = 0,
 ) -> Found:
     """Return the runs that pass a filter. Raises FilterError.
 
@@ -85,7 +85,7 @@ def find_runs(
     """
     return index.ask(
         lambda connection: _Question(connection, known, now).find(
-            index.root, filter, sort, limit, columns, count, offset
+            index.root, filter, sort, limit, offset, columns, count
         )
     )
 
@@ -130,9 +130,9 @@ class _Question:
         filter: str,
         sort: str,
         limit: int | None,
+        offset: int,
         columns: Sequence[str] | None,
         count: bool,
-        offset: int,
     ) -> Found:
         notices: list[str] = []
         node = parse_filter(filter, self._vocabulary, self._now, notices)
@@ -140,7 +140,7 @@ class _Question:
         descending = sort.startswith("-")
         order = parse_field(sort.lstrip("-"), self._vocabulary) if sort else None
         most = None if limit is None else limit + offset
-        plan = _Plan(self._connection, self._keys, node, order, descending, most)
+        plan = Plan(self._connection, self._keys, node, order, descending, most)
         found = plan.numbers()
         numbers = found[offset:]
         whole = not filter and not sort
@@ -211,7 +211,7 @@ class _Question:
         ]
 
 
-class _Plan:
+class Plan:
     """How to walk: down an index in the order asked for, or from a condition few runs pass.
 
     SQLite is given no choice (`CROSS JOIN` keeps its order): without statistics it chooses badly,

@@ -6,7 +6,7 @@ loss  min(loss)  flag.lr  best(validation/accuracy)  step(loss < 0.1)  time(acc 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,25 @@ class Reach(NamedTuple):
 
 
 Column = Field | Reach
+
+
+def split_columns(texts: Sequence[str]) -> list[str]:
+    """Return the columns of a list: separated by commas, but not inside brackets or backticks.
+
+    Empty ones are left out; what follows an unpaired bracket or backtick stays together.
+    """
+    columns: list[str] = []
+    for text in texts:
+        depth, quoted, start = 0, False, 0
+        for place, char in enumerate(f"{text},"):
+            if char == "`":
+                quoted = not quoted
+            elif not quoted and char in "()":
+                depth += 1 if char == "(" else -1
+            if place == len(text) or (char == "," and depth <= 0 and not quoted):
+                columns.append(text[start:place].strip())
+                start = place + 1
+    return [column for column in columns if column]
 
 
 def parse_column(

@@ -20,11 +20,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import guildlite
+from guildlite.errors import FilterError
 from guildlite.http import RequestError, Tokens
 from guildlite.runs import Run
 from guildlite.web import cards, files, rundata, source
 from guildlite.web.comparison import read_comparison
-from guildlite.web.listing import Listing, RunRow, RunTable
+from guildlite.web.filtering import read_completion
+from guildlite.web.listing import Ask, Listing, RunRow, RunTable
 from guildlite.web.output import read_output
 from guildlite.web.seriesdata import MAX_SMOOTH, SeriesSource, Stretch
 from guildlite.web.workspace import Workspace, is_live
@@ -100,8 +102,28 @@ def _add_server(api: APIRouter, workspace: Workspace, tokens: Tokens | None) -> 
 
 def _add_runs(api: APIRouter, workspace: Workspace, listing: Listing) -> None:
     @api.get("/runs", summary="The run table", response_model=RunTable)
-    def runs(q: Text = "", sort: Text = "", page: Page = 1) -> JSON:
-        return JSON(listing.table(q.strip(), sort, page))
+    def runs(
+        q: Annotated[Text, Query(description="a filter, as for `gl runs`")] = "",
+        sort: Annotated[Text, Query(description="a field; `-` before it from the largest")] = "",
+        page: Page = 1,
+        cols: Annotated[
+            list[str], Query(description="columns, several times or with commas between")
+        ] = [],  # noqa: B006  # FastAPI copies it
+        group: Annotated[Text, Query(description="flags and attributes with commas")] = "",
+        open: Annotated[Text, Query(description="keys of groups whose runs are wanted")] = "",
+        hide: Annotated[Text, Query(description="ids of runs to leave out")] = "",
+    ) -> JSON:
+        asked = Ask(q.strip(), sort, page, cols, group.strip(), _words(open), _words(hide))
+        try:
+            return JSON(listing.table(asked))
+        except FilterError as error:
+            raise RequestError(
+                error.message, hint=error.hint, position=error.position, expected=error.expected
+            ) from error
+
+    @api.get("/complete", summary="What can stand at the cursor of a filter, and what is wrong")
+    def completion(q: Text = "", at: Annotated[int | None, Query(ge=0)] = None) -> JSON:
+        return JSON(read_completion(listing.lookup, q, len(q) if at is None else at))
 
     @api.get("/compare", summary="Runs side by side")
     def compare(
@@ -224,6 +246,10 @@ def _add_series(api: APIRouter, workspace: Workspace) -> None:
         # Every number in it is finite or None, so there is nothing to look through.
         body = json.dumps(answer, default=_fields, allow_nan=False, separators=(",", ":"))
         return Response(body, media_type="application/json", headers=headers)
+
+
+def _words(text: str) -> list[str]:
+    return [each for each in text.split(",") if each]
 
 
 def _fields(value: object) -> dict[str, object]:

@@ -12,6 +12,7 @@ import guildlite
 from guildlite.http import Guard, Tokens, install_error_handlers, install_static
 from guildlite.project import Project
 from guildlite.web.actions.routes import FORM_PREFIXES, Actions, make_actions_router
+from guildlite.web.actions.undo import Undo
 from guildlite.web.api import make_router
 from guildlite.web.listing import Listing
 from guildlite.web.media.api import make_media_router
@@ -21,6 +22,7 @@ from guildlite.web.pages.run import RunPages
 from guildlite.web.pages.runs import RunsPages
 from guildlite.web.predict import ModelServers, Predictions
 from guildlite.web.rendering import Renderer
+from guildlite.web.savedviews import SavedViews
 from guildlite.web.tensorboard.boards import PREFIX, TensorBoards
 from guildlite.web.workspace import Settle, Workspace
 
@@ -48,7 +50,8 @@ def create_app(
     listing = Listing(workspace)
     contents = ContentCache()
     renderer = Renderer(workspace)
-    actions = Actions(workspace, renderer.render)
+    views, undo = SavedViews(workspace), Undo()
+    actions = Actions(workspace, renderer.render, listing, views, undo)
     boards = TensorBoards(workspace, renderer.render)
     predictions = Predictions(workspace, renderer.render, models)
 
@@ -70,7 +73,7 @@ def create_app(
     app.include_router(make_router(workspace, listing, tokens))
     app.include_router(make_media_router(workspace, contents))
     app.include_router(make_actions_router(actions))
-    RunsPages(workspace, listing, renderer).install(app)
+    RunsPages(workspace, listing, renderer, views, undo).install(app)
     ComparePages(workspace, listing, renderer, contents).install(app)
     RunPages(workspace, listing, renderer, contents, predictions.offers).install(app)
     actions.install(app)

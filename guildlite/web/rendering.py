@@ -22,6 +22,7 @@ from guildlite.web.comparison import MOST_RUNS
 from guildlite.web.media import page as media
 from guildlite.web.media.words import KINDS, LOOKS, ZOOMS
 from guildlite.web.output import LONGEST_LINE, page_of
+from guildlite.web.savedviews import view_url
 from guildlite.web.scripts import Scripts
 from guildlite.web.tensorboard.boards import board_url
 from guildlite.web.urls import file_url, run_url, series_url
@@ -119,6 +120,7 @@ def _environment() -> Environment:
         count=wording.format_count,
         bytes=wording.format_size,
         duration=wording.format_duration,
+        ago=wording.format_ago,
         moment=wording.format_moment,
         iso=wording.iso_utc,
         listed=rundata.listed,
@@ -134,6 +136,7 @@ def _environment() -> Environment:
         series_url=series_url,
         most_compared=MOST_RUNS,
         run_url=run_url,
+        view_url=view_url,
         board_url=board_url,
         next_strength=next_strength,
         can_evaluate=can_evaluate,

@@ -77,6 +77,11 @@ class Workspace:
         if self._settle is not None:
             self._settle([run for run in runs if run.error is None])
 
+    @property
+    def settles(self) -> bool:
+        """Whether runs that ended unseen are finished; else every file is left alone."""
+        return self._settle is not None
+
     def get(self, run_id: str, runs: Iterable[Run] | None = None) -> Run:
         """Return the run with exactly this id; raises RunNotFound.
 

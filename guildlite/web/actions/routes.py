@@ -1,4 +1,4 @@
-"""What a viewer can do: start, evaluate, prepare, stop, label, note, mark, trash, restore.
+"""What a viewer can do: start, evaluate, prepare, stop, label, note, mark, trash, restore, save.
 
 Each action is a form's POST, answered by a redirect to a page that shows what came of it, and the
 same as JSON under /api/v1. The guard has let in only requests of our own pages and of scripts with
@@ -7,9 +7,9 @@ the secret. A viewer started with `--read-only` refuses them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from fastapi import APIRouter
@@ -33,17 +33,26 @@ from guildlite.web.actions.form import (
 )
 from guildlite.web.actions.launching import evaluate_run, start_run, stop_run
 from guildlite.web.actions.preparing import Preparations
+from guildlite.web.actions.undo import Undo
 from guildlite.web.api import JSON
+from guildlite.web.listing import Listing
+from guildlite.web.savedviews import SavedViews, view_url
 from guildlite.web.urls import run_url
 from guildlite.web.workspace import Workspace
+from guildlite.wording import format_count
 
 #: Paths whose POST takes what a form in a page sends.
-FORM_PREFIXES = ("/new", "/runs/", "/prepare")
+FORM_PREFIXES = ("/new", "/runs/", "/prepare", "/s/")
 #: Fields of one form: a page of the run table and the flags of the longest script are below it.
 MOST_FIELDS = 1000
 MOST_TEXT = 4000
+#: Ids of chosen runs with commas between may be as long as the body of a request.
+_ANY_LENGTH = ("note", "run")
+#: Runs of which a page says why something was not possible with them.
+_MOST_TROUBLES = 50
 #: Characters of an address that holds what to undo or to fill in again.
 _MOST_ADDRESS = 6000
+_MOST_UNDO = 2000
 
 Fields = list[tuple[str, str]]
 #: Returns a page: `(request, template, status=..., **values)`.
@@ -60,9 +69,19 @@ class Trouble(NamedTuple):
 class Actions:
     """The actions of one viewer. `page` renders a template of the viewer's."""
 
-    def __init__(self, workspace: Workspace, page: RenderPage) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        page: RenderPage,
+        listing: Listing,
+        views: SavedViews,
+        undo: Undo,
+    ) -> None:
         self.workspace = workspace
         self.preparations = Preparations(workspace)
+        self.listing = listing
+        self.views = views
+        self.undo = undo
         self._page = page
 
     def install(self, app: Starlette) -> None:
@@ -79,6 +98,8 @@ class Actions:
             "/runs/unmark": self.unmark,
             "/runs/trash": self.trash,
             "/runs/restore": self.restore,
+            "/s/save": self.save_view,
+            "/s/delete": self.delete_view,
         }
         for path, handle in posts.items():
             app.add_route(path, self._endpoint(handle), methods=["POST"])
@@ -224,7 +245,9 @@ class Actions:
 
     def stop(self, request: Request, fields: Fields) -> Response:
         strength = dict(fields).get("strength", "")
-        runs = self._chosen(fields)
+        chosen = self._chosen(fields)
+        # Of many only those that run are meant; of one it is said that it does not.
+        runs = [run for run in chosen if run.busy()] or chosen[:1]
         back = _back(fields, run_url(runs[0].id))
         return self._each(request, runs, back, lambda run: stop_run(run, strength))
 
@@ -252,11 +275,17 @@ class Actions:
     def trash(self, request: Request, fields: Fields) -> Response:
         """Move runs to the trash; the page says which, with a button that brings them back."""
         runs = self._chosen(fields)
-        back = _with_undo(_back(fields), runs)
+        back = self._with_undo(_back(fields), [run.id for run in runs])
         return self._each(request, runs, back, self.workspace.store.trash)
 
     def restore(self, request: Request, fields: Fields) -> Response:
-        ids = _ids(fields)
+        ids = self.undo.expand(_ids(fields))
+        if not ids:
+            raise RequestError(
+                "what was moved is no longer remembered",
+                status=404,
+                hint="the page of the trash lists the runs in it",
+            )
         trashed = {run.id: run for run in self.workspace.store.trashed()}
         runs = [trashed[run_id] for run_id in ids if run_id in trashed]
         if not runs:
@@ -264,30 +293,75 @@ class Actions:
         return self._each(request, runs, _back(fields), self.workspace.store.restore)
 
     def _chosen(self, fields: Fields) -> list[Run]:
-        """Return the runs of the form, each once. Raises for none and for one that is gone."""
-        everything = self.workspace.runs()
-        return [self.workspace.get(run_id, everything) for run_id in _ids(fields)]
+        """Return the runs of the form, each once. Raises for none and for one that is gone.
+
+        With `match` they are all that pass the filter `q`: as many as the page said, in `n`.
+        """
+        words = dict(fields)
+        if words.get("match") == "1":
+            return self.matching(words.get("q", ""), words.get("hide", ""), words.get("n", ""))
+        return self.named(_ids(fields))
+
+    def named(self, ids: Sequence[str]) -> list[Run]:
+        """Return the runs with these ids. Raises RunNotFound."""
+        found = {run.id: run for run in self.workspace.runs()}
+        return [found.get(run_id) or self.workspace.get(run_id, ()) for run_id in ids]
+
+    def matching(self, query: str, hide: str, count: str) -> list[Run]:
+        """Return all runs that pass a filter. Raises RequestError when they are not `count`."""
+        runs = self.listing.matching(query, [each for each in hide.split(",") if each])
+        if str(len(runs)) != count:
+            raise RequestError(
+                f"{format_count(len(runs), 'run matches', 'runs match')} now, not {count[:20]}",
+                status=409,
+                hint="look at the table again, then repeat it",
+            )
+        return runs
+
+    # Saved views
+
+    def save_view(self, request: Request, fields: Fields) -> Response:
+        words = dict(fields)
+        return _see(self.views.save(words.get("name", ""), words.get("address", "")).address)
+
+    def delete_view(self, request: Request, fields: Fields) -> Response:
+        self.views.delete(dict(fields).get("name", ""))
+        return _see(_back(fields))
+
+    def _with_undo(self, path: str, ids: Sequence[str]) -> str:
+        """Return an address whose page offers to bring runs back, however many they are."""
+        word = ",".join(quote(each) for each in ids)
+        if len(word) > _MOST_UNDO:
+            word = self.undo.remember(ids)
+        return f"{path}{'&' if '?' in path else '?'}trashed={word}"
 
     def _each(
         self, request: Request, runs: list[Run], back: str, do: Callable[[Run], object]
     ) -> Response:
         """Do something to each run, then go back, or say with which ones it was not possible."""
-        troubles = []
-        for run in runs:
-            try:
-                do(run)
-            except GuildliteError as error:
-                troubles.append(Trouble(run.id, error))
-            except OSError as error:
-                why = f"{run.path} cannot be written: {error.strerror}"
-                troubles.append(Trouble(run.id, GuildliteError(why)))
+        troubles = try_each(runs, do)
         if not troubles:
             return _see(back)
         status = 409 if len(runs) > 1 else troubles[0].error.http_status
         done = len(runs) - len(troubles)
         return self._page(
-            request, "outcome.html", status=status, troubles=troubles, done=done, back=back
-        )
+            request, "outcome.html", status=status, troubles=troubles[:_MOST_TROUBLES],
+            count=len(troubles), done=done, back=back,
+        )  # fmt: skip
+
+
+def try_each(runs: Iterable[Run], do: Callable[[Run], object]) -> list[Trouble]:
+    """Do something to each run; return those with which it was not possible."""
+    troubles = []
+    for run in runs:
+        try:
+            do(run)
+        except GuildliteError as error:
+            troubles.append(Trouble(run.id, error))
+        except OSError as error:
+            why = f"{run.path} cannot be written: {error.strerror}"
+            troubles.append(Trouble(run.id, GuildliteError(why)))
+    return troubles
 
 
 def _read_fields(request: Request, body: bytes) -> Fields:
@@ -311,7 +385,7 @@ def _read_fields(request: Request, body: bytes) -> Fields:
         ) from error
     fields = [(name, text.replace("\r\n", "\n")) for name, text in fields]
     for name, text in fields:
-        if len(text) > MOST_TEXT and name != "note":
+        if len(text) > MOST_TEXT and name not in _ANY_LENGTH:
             raise RequestError(
                 "a field is too long", status=413, field=name[:100], expected=f"{MOST_TEXT}"
             )
@@ -380,17 +454,6 @@ def _back(fields: Fields, default: str = "/runs") -> str:
     return f"{parts.path}?{urlencode(words)}" if words else parts.path
 
 
-def _with_undo(path: str, runs: Iterable[Run]) -> str:
-    """Return an address whose page offers to bring `runs` back; the trash has them all."""
-    word = ""
-    for run in runs:
-        longer = f"{word},{quote(run.id)}" if word else quote(run.id)
-        if len(longer) > _MOST_ADDRESS:
-            break
-        word = longer
-    return f"{path}{'&' if '?' in path else '?'}trashed={word}"
-
-
 def _see(path: str) -> Response:
     return RedirectResponse(path, status_code=303)
 
@@ -424,6 +487,21 @@ class StopRequest(BaseModel):
     strength: str = Field("", description="`interrupt`, `terminate` or `kill`")
 
 
+class BulkRequest(BaseModel):
+    """Something done to many runs: to those named, or to all that pass a filter."""
+
+    do: Literal["stop", "label", "mark", "unmark", "trash", "restore"]
+    runs: list[str] = Field(default_factory=list, description="ids")
+    q: str | None = Field(None, description="instead of `runs`: all that pass this filter")
+    n: int | None = Field(None, description="how many they are; others are not touched")
+    label: Annotated[str, Field(max_length=MOST_TEXT)] = ""
+
+
+class ViewRequest(BaseModel):
+    name: str
+    address: str = Field(description="as in `/runs?q=loss+%3C+0.1`")
+
+
 class PrepareRequest(BaseModel):
     name: str = Field(description="a model or a resource")
     profiles: list[str] = []
@@ -435,6 +513,8 @@ def make_actions_router(actions: Actions) -> APIRouter:
     api = APIRouter(prefix="/api/v1", default_response_class=JSON)
     _add_starting(api, actions)
     _add_changing(api, actions)
+    _add_bulk(api, actions)
+    _add_views(api, actions)
     return api
 
 
@@ -547,3 +627,60 @@ def _add_changing(api: APIRouter, actions: Actions) -> None:
         actions.refuse_read_only()
         run = workspace.get_trashed(run_id)
         return JSON({"id": run.id, "dir": str(workspace.store.restore(run))})
+
+
+def _add_bulk(api: APIRouter, actions: Actions) -> None:
+    store = actions.workspace.store
+
+    def runs_of(asked: BulkRequest) -> list[Run]:
+        if asked.do == "restore":
+            trashed = {run.id: run for run in store.trashed()}
+            ids = actions.undo.expand(asked.runs)
+            return [trashed.get(each) or actions.workspace.get_trashed(each) for each in ids]
+        if asked.q is not None:
+            return actions.matching(asked.q, "", str(asked.n))
+        return actions.named(asked.runs)
+
+    @api.post("/bulk", summary="Do something to many runs")
+    def bulk(asked: BulkRequest) -> JSON:
+        actions.refuse_read_only()
+        does: dict[str, Callable[[Run], object]] = {
+            "stop": stop_run,
+            "label": lambda run: run.set_label(asked.label),
+            "mark": lambda run: run.set_mark(True),
+            "unmark": lambda run: run.set_mark(False),
+            "trash": store.trash,
+            "restore": store.restore,
+        }
+        runs = runs_of(asked)
+        troubles = try_each(runs, does[asked.do])
+        failed = {each.id for each in troubles}
+        done = [run.id for run in runs if run.id not in failed]
+        body = {
+            "done": done,
+            "troubles": [
+                {"id": each.id, "error": each.error.message, "hint": each.error.hint}
+                for each in troubles
+            ],
+        }
+        if asked.do == "trash" and done:
+            body["undo"] = [actions.undo.remember(done)]
+        return JSON(body, status_code=409 if troubles and not done else 200)
+
+
+def _add_views(api: APIRouter, actions: Actions) -> None:
+    @api.get("/views", summary="The saved views")
+    def views() -> JSON:
+        return JSON({view.name: view.address for view in actions.views.list()})
+
+    @api.post("/views", summary="Save a view under a name", status_code=201)
+    def save(asked: ViewRequest) -> JSON:
+        actions.refuse_read_only()
+        view = actions.views.save(asked.name, asked.address)
+        where = {"location": view_url(view.name)}
+        return JSON(view, status_code=201, headers=where)
+
+    @api.delete("/views/{name}", summary="Forget a saved view")
+    def delete(name: str) -> JSON:
+        actions.refuse_read_only()
+        return JSON(actions.views.delete(name))
