@@ -16,7 +16,7 @@ from support.viewing import make_project, viewing
 from guildlite.runs import Run
 from guildlite.runs.db import RunDb
 from guildlite.series import Point, Reading
-from guildlite.web.seriesdata import debiased_mean, extremes
+from guildlite.web.columns import debiased_mean, extremes
 
 FLOATS = st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf])
 
@@ -68,7 +68,9 @@ def test_after_a_cursor_comes_what_is_new(tmp_path: Path) -> None:
             points = [Point(2, 7, 3.0), Point(3, 8, math.nan)]
             db.write([Reading(points={"a": points})])
         (new, _) = ask(client, run, tag=["a", "b"], after="2,1")
-        assert (new["x"], new["y"], new["time"], new["cursor"]) == ([2], [3.0], [7], 4)
+        # A value that is not finite is a gap in the line, and said beside it.
+        assert (new["x"], new["y"], new["time"]) == ([2, 3], [3.0, None], [7, 8])
+        assert new["cursor"] == 4
         assert new["non_finite"] == [[3, "nan", 8]]
 
 
