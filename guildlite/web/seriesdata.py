@@ -252,8 +252,7 @@ def _thinned(reader: RunReader, summary: Summary, wish: Wish) -> list[Point]:
     if wish.stretch is None:
         return reader.chart(summary.key, most)
     low, high, by_time = wish.stretch
-    found = reader.stretch(summary.key, low, high, max(most, wish.whole), by_time=by_time)
-    return found if len(found) <= max(most, ANSWERED_WHOLE) else downsample(found, most)
+    return reader.stretch(summary.key, low, high, most, by_time=by_time)
 
 
 def _stray(reader: RunReader, summary: Summary) -> list[tuple[int, str, int | None]]:
