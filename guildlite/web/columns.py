@@ -160,10 +160,12 @@ def debiased_mean(values: NDArray[np.float64], weight: float) -> NDArray[np.floa
     powers = weight ** np.arange(1, _BLOCK + 1, dtype=np.float64)
     lags = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
     matrix = np.where(lags >= 0, (1 - weight) * weight ** np.maximum(lags, 0).astype(float), 0.0)
+    # Without their first value, so that a constant stays one to the last digit.
+    first = float(taken[0]) if n else 0.0
     padded = np.zeros(-(-n // _BLOCK) * _BLOCK)
-    padded[:n] = taken
     # Large values against each other are the caller's; what overflows is infinite, as in numbers.
     with np.errstate(over="ignore", invalid="ignore"):
+        padded[:n] = taken - first
         means = padded.reshape(-1, _BLOCK) @ matrix.T
         carried = 0.0
         carries = np.empty(len(means))
@@ -176,7 +178,7 @@ def debiased_mean(values: NDArray[np.float64], weight: float) -> NDArray[np.floa
         few = min(n, math.ceil(-40.0 / math.log(weight)) if weight > 0 else 1)
         debiased[:few] /= 1.0 - weight ** np.arange(1, few + 1, dtype=np.float64)
     result = values.copy()
-    result[finite] = debiased
+    result[finite] = debiased + first
     return result
 
 

@@ -169,7 +169,7 @@ export class Card {
     const hidden = new Set(state.hidden);
     const apart = look.layout !== "overlap" && this.lines.length > 1;
     const panes = apart ? this.lines.filter((line) => !hidden.has(line.key)).map((line) => [line]) : [this.lines];
-    this.arrange(panes.length, look.layout);
+    this.arrange(panes.length, apart ? look.layout : "overlap");
     const view = this.view(look, hidden);
     // Charts apart share the x axis of all.
     const zoom = apart && !view.zoom ? this.together(hidden) : view.zoom;
@@ -274,7 +274,7 @@ export class Card {
   /** Where the moment of the address lies on this axis: at the nearest point by time. */
   private moments(): number[] {
     const { at, x } = this.state;
-    if (at === null || metricOf(x)) return [];
+    if (at === null) return [];
     if (x === "wall") return [at];
     const found = this.lines.flatMap((line) => {
       const { times } = line;

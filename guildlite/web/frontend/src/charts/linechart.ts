@@ -211,7 +211,7 @@ export class LineChart {
     const options = {
       mode: 2,
       ...this.size(),
-      padding: [8, 12, 0, 0],
+      padding: [8, this.view.xKind === "wall" ? 30 : 12, 0, 0],
       legend: { show: false },
       cursor: {
         drag: { x: true, y: true, uni: BOX, setScale: false },

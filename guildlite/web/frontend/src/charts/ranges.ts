@@ -76,6 +76,8 @@ export function yRange(lines: readonly Line[], axes: Axes, x: [number, number]):
   if (low === Infinity) return axes.yLog ? [0.1, 1] : [0, 1];
   const usual = axes.outliers ? null : usualRange(values);
   if (usual) [low, high] = usual;
+  // Differences that are but rounding would fill the chart with noise.
+  if (high - low <= 1e-12 * Math.max(Math.abs(low), Math.abs(high))) high = low;
   if (axes.yLog) return low === high ? [low / 2, high * 2] : [low / 1.1, high * 1.1];
   if (low === high) {
     const room = Math.abs(low) * 0.1 || 1;

@@ -54,7 +54,7 @@ class MetricsPage {
   start(): void {
     this.remember();
     main.append(this.said);
-    const seen = new IntersectionObserver((entries) => this.look_at(entries), { rootMargin: "200px 0px" });
+    const seen = new IntersectionObserver((entries) => this.look_at(entries), { rootMargin: "300px 0px" });
     for (const element of document.querySelectorAll("article[data-lines]")) seen.observe(element);
     this.keys();
     addEventListener("resize", () => this.visible.forEach((card) => card.resize()));
@@ -141,8 +141,8 @@ class MetricsPage {
 
   private update(before?: State): void {
     if (!before || String(before.pins) !== String(this.state.pins)) this.pins.show(this.state.pins);
-    this.showControls();
     this.redraw();
+    this.showControls();
     this.schedule(0);
   }
 
