@@ -20,6 +20,7 @@ export interface CardEvents {
 }
 
 const TABLE_ROWS = 12;
+const MANY_LINES = 48;
 
 export class Card {
   readonly title: string;
@@ -105,7 +106,8 @@ export class Card {
     const whole = (smooth > 0 || prepare) && largest <= MOST_WHOLE ? MOST_WHOLE : 0;
     const x = metricOf(state.x) ? state.x : state.x === "wall" || state.x === "relative" ? "time" : "step";
     return {
-      px: Math.min(2000, Math.max(200, Math.round(this.width))),
+      // Of very many lines nobody sees every pixel, and each costs.
+      px: Math.min(2000, Math.max(200, Math.round(this.width / (this.series.length > MANY_LINES ? 2 : 1)))),
       smooth,
       joined: state.joined,
       x,

@@ -29,7 +29,14 @@ export function extremes(y: ArrayLike<number>, buckets: number, from = 0, to = y
         if (high < 0 || value > y[high]!) high = i;
       }
     }
-    for (const i of [low, high, gap].filter((each) => each >= 0).sort((a, b) => a - b)) put(i);
+    // In their order; -1 for none is below every index kept.
+    const first = low < high ? low : high;
+    const second = low < high ? high : low;
+    if (gap < first) put(gap);
+    put(first);
+    if (gap > first && gap < second) put(gap);
+    put(second);
+    if (gap > second) put(gap);
   }
   put(to - 1);
   return kept;
