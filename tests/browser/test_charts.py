@@ -562,3 +562,15 @@ def test_a_filter_keeps_the_rest_of_the_address(place: Place, base: str, page: P
     page.keyboard.press("Enter")
     expect(page.locator("#tags")).to_have_attribute("aria-invalid", "true")
     expect(page.locator("#tags-problem")).to_be_visible()
+
+
+def test_a_zoomed_chart_moves_along_with_the_wheel(place: Place, base: str, page: Page) -> None:
+    run = timed(place, {"a": LOSS, "b": LOSS})
+    page.goto(f"{base}/runs/{run.id}/scalars?zoom=50:100")
+    wait_drawn(page, 2)
+    box = over(page, "a")
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.wheel(box["width"] / 5, 0)
+    page.wait_for_url(lambda url: re.search(r"zoom=60(\.\d+)?%3A110", url) is not None)
+    (stroke,) = strokes(lines(drawing(page, "b"))["b"])
+    assert len(stroke) == pytest.approx(51, abs=2)

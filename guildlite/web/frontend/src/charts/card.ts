@@ -71,7 +71,6 @@ export class Card {
     this.legend = new Legend(element.querySelector<HTMLElement>(".legend")!, {
       toggle: (key) => this.hide(key),
       only: (key) => this.only(key),
-      hover: (key) => this.charts.forEach((chart) => chart.raise(key)),
     });
     this.tools = new Tools(this.title, this.tags, this.series.length, {
       pin: () => this.pin(),
@@ -329,6 +328,11 @@ export class Card {
   setCursor(x: number | null): void {
     this.charts.forEach((chart) => chart.setCursor(x));
     this.showValues(x);
+  }
+
+  /** Draw a line above the others; null is none. */
+  raise(key: string | null): void {
+    this.charts.forEach((chart) => chart.raise(key));
   }
 
   private showNotes(): void {

@@ -263,6 +263,12 @@ export class LineChart {
       this.events.onPick(plot.posToVal(event.clientX - box.left, "x"), plot.posToVal(event.clientY - box.top, "y"));
     });
     plot.over.addEventListener("dblclick", () => this.events.onZoom(null));
+    plot.over.addEventListener("wheel", (event) => {
+      const by = event.deltaX || (event.shiftKey ? event.deltaY : 0);
+      if (!by || !this.view.zoom) return;
+      event.preventDefault();
+      this.events.onZoom([plot.posToVal(by, "x"), plot.posToVal(plot.over.clientWidth + by, "x")]);
+    });
   }
 
   // Axes

@@ -30,7 +30,6 @@ export interface Row {
 export interface LegendEvents {
   toggle(key: string): void;
   only(key: string): void;
-  hover(key: string | null): void;
 }
 
 /** The list of lines: names that show and hide them, and values. */
@@ -61,14 +60,11 @@ export class Legend {
         return { item: make("li", {}, name, " ", value), value, button: null };
       }
       const name = make("button", { type: "button", class: "key", title: "Show or hide; double click shows only this one" }, ...words);
-      const item = make("li", {}, name, " ", value);
+      // Pointing at what names a line raises it, here and in other parts of the page.
+      const item = make("li", { "data-raise": row.key }, name, " ", value);
       // The second click of a double one undoes the first before "only this" is set.
       name.addEventListener("click", () => this.events.toggle(row.key));
       name.addEventListener("dblclick", () => this.events.only(row.key));
-      item.addEventListener("pointerenter", () => this.events.hover(row.key));
-      item.addEventListener("pointerleave", () => this.events.hover(null));
-      name.addEventListener("focus", () => this.events.hover(row.key));
-      name.addEventListener("blur", () => this.events.hover(null));
       return { item, value, button: name };
     });
     this.list.replaceChildren(...this.items.map(({ item }) => item));

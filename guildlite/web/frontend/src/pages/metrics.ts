@@ -57,6 +57,12 @@ class MetricsPage {
     const seen = new IntersectionObserver((entries) => this.look_at(entries), { rootMargin: "300px 0px" });
     for (const element of document.querySelectorAll("article[data-lines]")) seen.observe(element);
     this.keys();
+    for (const event of ["pointerover", "focusin"]) {
+      document.addEventListener(event, ({ target }) => {
+        const named = (target as Element).closest<HTMLElement>("[data-raise]")?.dataset["raise"] ?? null;
+        for (const card of this.visible) card.raise(named);
+      });
+    }
     addEventListener("resize", () => this.visible.forEach((card) => card.resize()));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
       forgetColours();
