@@ -276,3 +276,6 @@ def test_what_cannot_be_told_apart_keeps_its_own_card() -> None:
     keys = ["train/loss", "train_loss", "validation/loss"]
     plans = cards.plan_metrics([summary_of(key, 2) for key in keys], (), parts=True)
     assert all(len(plan.series) == 1 for plan in plans)
+    # One value is a number, not a line beside the other.
+    figures = [summary_of("test/loss", 1), summary_of("train/loss", 50)]
+    assert len(cards.plan_metrics(figures, (), parts=True)) == 2

@@ -231,10 +231,12 @@ def _own_charts(series: Sequence[Summary], together: bool, parts: bool) -> Itera
 def _pairs(series: Iterable[Summary]) -> dict[str, dict[str, Summary]]:
     """Return measures that several parts of the data have: measure to part to series.
 
-    `loss` beside `val_loss`, as Keras writes it, is of the part "".
+    `loss` beside `val_loss`, as Keras writes it, is of the part "". A series of one value is left
+    out: it is shown as a number.
     """
     found: dict[str, dict[str, list[Summary]]] = {}
-    for summary in sorted(series, key=lambda each: natural(each.key)):
+    several = (summary for summary in series if summary.count > 1)
+    for summary in sorted(several, key=lambda each: natural(each.key)):
         measure, part = _part_of(summary.key)
         found.setdefault(measure, {}).setdefault(part, []).append(summary)
     return {
