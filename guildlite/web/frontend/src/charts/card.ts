@@ -6,7 +6,9 @@ import { nearest } from "../lib/thin.ts";
 import { fileName, pngOf, save, svgOf, type Words } from "./export.ts";
 import { linesOf as groupLines } from "./groups.ts";
 import { LineChart, type View } from "./linechart.ts";
+import { notesOf } from "./notes.ts";
 import { Legend, Tools, button, fillTable, make } from "./panel.ts";
+import type { Outside } from "./ranges.ts";
 import type { Clock } from "./replay.ts";
 import { MOST_WHOLE, pointsUntil, Series, type Line } from "./series.ts";
 
@@ -200,7 +202,7 @@ export class Card {
     const members = (this.groups ?? []).flatMap((group, slot) =>
       this.series
         .filter((each) => group.runs.includes(each.run) && each.loaded)
-        .map((each) => ({ ...each.line({ x: this.state.x, smooth: this.look.smooth, joined: true }, found[slot]!.key), slot: slot, raw: null, marks: [], breaks: [], alpha: 0.3 })),
+        .map((each) => ({ ...each.line({ x: this.state.x, smooth: this.look.smooth, joined: true }, found[slot]!.key), slot, raw: null, marks: [], breaks: [], alpha: 0.3 })),
     );
     return [...members, ...found];
   }
@@ -298,14 +300,14 @@ export class Card {
       const end = this.charts[0]?.endOf(line) ?? line.x.length;
       let value = "\u2013";
       const spot = spots?.get(line.key);
-      if (spot) value = `${this.words_of(line, spot.y, spot.x)} @ ${this.position(spot.x)}`;
-      else if (!spots && end > 0) value = this.words_of(line, line.y[end - 1]!, line.x[end - 1]!);
+      if (spot) value = `${this.textOf(line, spot.y, spot.x)} @ ${this.position(spot.x)}`;
+      else if (!spots && end > 0) value = this.textOf(line, line.y[end - 1]!, line.x[end - 1]!);
       return { key: line.key, name: line.name, slot: line.slot, value, off };
     });
     if (rows.length) this.legend.show(rows);
   }
 
-  private words_of(line: Line, y: number, x: number): string {
+  private textOf(line: Line, y: number, x: number): string {
     if (!line.band) return formatNumber(y, this.unit);
     const i = nearest(line.x, x);
     const [low, high] = [line.band.low[i]!, line.band.high[i]!].map((each) => formatNumber(each, this.unit));
@@ -336,42 +338,47 @@ export class Card {
   }
 
   private showNotes(): void {
-    const words: string[] = [];
-    const out = { above: 0, below: 0, unplaced: 0 };
-    for (const chart of this.charts) {
-      const found = chart.outside;
-      out.above += found.above;
-      out.below += found.below;
-      out.unplaced += found.unplaced;
-    }
-    const points = (count: number): string => `${count.toLocaleString("en-US")} ${count === 1 ? "point" : "points"}`;
-    if (out.above) words.push(`${points(out.above)} above the view`);
-    if (out.below) words.push(out.above ? `${out.below.toLocaleString("en-US")} below` : `${points(out.below)} below the view`);
-    if (out.unplaced) words.push(`${points(out.unplaced)} at zero or below have no place on a log axis`);
-    if (words.length && this.series.some((each) => each.sampled)) words.push("counted among those drawn");
-    const overwritten = this.grouped ? 0 : this.series.reduce((sum, each) => sum + each.overwritten, 0);
-    if (overwritten && this.state.joined) words.push(`${points(overwritten)} written again by a resumed training left out`);
     const metric = metricOf(this.state.x);
-    const unmatched = metric && !this.grouped ? this.series.reduce((sum, each) => sum + each.unmatched, 0) : 0;
-    if (unmatched) words.push(`${points(unmatched)} without a value of ${metric} at the same step left out`);
-    if (this.grouped && this.groups?.some((group) => !group.aligned)) words.push("steps differ between runs: interpolated between a run\u2019s own points");
-    const text = words.join(", ");
+    const sum = (of: (each: Series) => number): number => this.series.reduce((all, each) => all + of(each), 0);
+    const text = notesOf({
+      ...this.outside(),
+      sampled: this.series.some((each) => each.sampled),
+      overwritten: this.state.joined && !this.grouped ? sum((each) => each.overwritten) : 0,
+      unmatched: metric && !this.grouped ? sum((each) => each.unmatched) : 0,
+      metric,
+      interpolated: this.grouped && (this.groups ?? []).some((group) => !group.aligned),
+    });
     if (this.note.textContent !== text) this.note.textContent = text;
     this.showFresh();
+  }
+
+  private outside(): Outside {
+    const all = { above: 0, below: 0, unplaced: 0 };
+    for (const chart of this.charts) {
+      const found = chart.outside;
+      all.above += found.above;
+      all.below += found.below;
+      all.unplaced += found.unplaced;
+    }
+    return all;
   }
 
   /** A zoomed card stays where it is, and says when something came behind it. */
   private showFresh(): void {
     const zoom = String(this.state.zoom);
-    const end = this.lines.reduce((most, line) => Math.max(most, line.x[line.x.length - 1] ?? -Infinity), -Infinity);
+    const end = this.newest();
     if (!this.state.zoom || this.zoomedAt.zoom !== zoom) this.zoomedAt = { zoom, end };
     this.fresh.hidden = !(this.state.zoom && end > this.zoomedAt.end && end > this.state.zoom[1]);
+  }
+
+  private newest(): number {
+    return this.lines.reduce((most, line) => Math.max(most, line.x[line.x.length - 1] ?? -Infinity), -Infinity);
   }
 
   private follow(): void {
     const { zoom } = this.state;
     if (!zoom) return;
-    const end = this.lines.reduce((most, line) => Math.max(most, line.x[line.x.length - 1] ?? -Infinity), -Infinity);
+    const end = this.newest();
     this.events.change({ zoom: [end - (zoom[1] - zoom[0]), end] });
   }
 
@@ -415,7 +422,7 @@ export class Card {
     const shown = this.lines.filter((line) => line.alpha === 1 && !this.state.hidden.includes(line.key));
     const legend = shown.map((line) => ({
       name: line.name, slot: line.slot,
-      value: line.y.length ? this.words_of(line, line.y[line.y.length - 1]!, line.x[line.x.length - 1]!) : "",
+      value: line.y.length ? this.textOf(line, line.y[line.y.length - 1]!, line.x[line.x.length - 1]!) : "",
     }));
     const smooth = this.look.smooth ? `, smoothed ${this.look.smooth}` : "";
     return { title: this.title, legend, xName: this.xName, yName: `${this.title}${this.unit ? ` (${this.unit})` : ""}${smooth}` };
@@ -433,7 +440,7 @@ export class Card {
       const spots = this.spotsAt(x);
       return [this.position(x), ...lines.map((line) => {
         const spot = spots.get(line.key);
-        return spot && spot.x === x ? this.words_of(line, spot.y, spot.x) : "";
+        return spot && spot.x === x ? this.textOf(line, spot.y, spot.x) : "";
       })];
     });
     fillTable(table, this.xName, lines.map((line) => line.name), rows);
@@ -482,7 +489,7 @@ export class Card {
     const [, spot] = near;
     const url = `/runs/${encodeURIComponent(line.run)}/output?at=${Math.round(spot.time)}`;
     this.picked.replaceChildren(
-      `${line.name} ${formatNumber(line.raw ? spot.y : spot.y, this.unit)} @ ${this.position(spot.x)}, ${formatMoment(spot.time)} `,
+      `${line.name} ${formatNumber(spot.y, this.unit)} @ ${this.position(spot.x)}, ${formatMoment(spot.time)} `,
       make("a", { href: url }, "output then"),
     );
   }

@@ -54,7 +54,7 @@ class MetricsPage {
   start(): void {
     this.remember();
     main.append(this.said);
-    const seen = new IntersectionObserver((entries) => this.look_at(entries), { rootMargin: "300px 0px" });
+    const seen = new IntersectionObserver((entries) => this.watch(entries), { rootMargin: "300px 0px" });
     for (const element of document.querySelectorAll("article[data-lines]")) seen.observe(element);
     this.keys();
     for (const event of ["pointerover", "focusin"]) {
@@ -78,7 +78,7 @@ class MetricsPage {
     this.schedule();
   }
 
-  private look_at(entries: readonly IntersectionObserverEntry[]): void {
+  private watch(entries: readonly IntersectionObserverEntry[]): void {
     for (const { target, isIntersecting } of entries) {
       const card = this.cards.get(target) ?? (isIntersecting ? this.make(target as HTMLElement) : null);
       if (!card) continue;
