@@ -253,3 +253,29 @@ def test_a_table_has_both_ends_and_no_more_rows_than_asked() -> None:
     lines = [Line("a", points(*range(100))), Line("b", points(5, 6, start=98))]
     table = cards.table_of(lines, rows=4)
     assert table == [(0, [0, None]), (33, [33, None]), (66, [66, None]), (99, [99, 6])]
+
+
+def test_training_and_validation_of_one_measure_share_a_card() -> None:
+    keys = ["train/loss", "validation/loss", "train/lr", "val_acc", "acc", "gan/d_train",
+            "gan/d_val", "latest", "val", "test/x",
+            "metrics/eval/f1", "metrics/train/f1"]  # fmt: skip
+    plans = cards.plan_metrics([summary_of(key, 2) for key in keys], (), parts=True)
+    assert [(plan.group, plan.title, [s.key for s in plan.series]) for plan in plans] == [
+        ("gan", "gan/d", ["gan/d_train", "gan/d_val"]),
+        ("metrics", "metrics/f1", ["metrics/eval/f1", "metrics/train/f1"]),
+        ("test", "test/x", ["test/x"]),
+        ("train", "train/lr", ["train/lr"]),
+        ("train and validation", "loss", ["train/loss", "validation/loss"]),
+        ("other", "acc", ["acc", "val_acc"]),
+        ("other", "latest", ["latest"]),
+        ("other", "val", ["val"]),
+    ]
+
+
+def test_what_cannot_be_told_apart_keeps_its_own_card() -> None:
+    keys = ["train/loss", "train_loss", "validation/loss"]
+    plans = cards.plan_metrics([summary_of(key, 2) for key in keys], (), parts=True)
+    assert all(len(plan.series) == 1 for plan in plans)
+    # One value is a number, not a line beside the other.
+    figures = [summary_of("test/loss", 1), summary_of("train/loss", 50)]
+    assert len(cards.plan_metrics(figures, (), parts=True)) == 2

@@ -301,7 +301,7 @@ def test_lines_of_any_length_and_kind(tmp_path: Path) -> None:
 def test_the_api_says_null_for_what_is_not_finite(client: httpx.Client, good: Run) -> None:
     answer = client.get("/api/v1/series", params={"run": good.id, "tag": "odd", "px": 100})
     (odd,) = answer.json()["series"]
-    assert (odd["x"], odd["y"]) == ([0, 3], [1.0, 4.0])
+    assert (odd["x"], odd["y"]) == ([0, 1, 2, 3], [1.0, None, None, 4.0])
     assert [each[:2] for each in odd["non_finite"]] == [[1, "nan"], [2, "inf"]]
     assert (odd["n"], odd["min"], odd["max"], odd["last"]) == (4, 1.0, 4.0, 4.0)
     assert odd["sampled"] is False

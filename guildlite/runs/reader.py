@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
@@ -211,8 +212,39 @@ class RunReader:
             return []
         if summary.count > max(_RAW_POINTS, most):
             return downsample(self._bucket_points(summary), most)
+        # The database finds extremes in a fifth of the time that rows take to come out of it.
+        if summary.count > 2 * most and summary.segments == 1:
+            return self._extremes(summary, most)
         points = self.series(key)
         return points if len(points) <= most else downsample(points, most)
+
+    def _extremes(self, summary: Summary, most: int) -> list[Point]:
+        """Return the smallest and largest value of each stretch of points, and both ends."""
+        finite = f"BETWEEN {-sys.float_info.max!r} AND {sys.float_info.max!r}"
+        rows = {}
+        for extreme in ("min", "max"):
+            for seq, step, at, value in self._rows(
+                f"SELECT seq, step, time, {extreme}(value) FROM series"
+                " WHERE key_id = (SELECT id FROM series_key WHERE key = ?)"
+                f" AND value {finite} GROUP BY seq / ?",
+                summary.key,
+                -(-2 * summary.count // most),
+            ):
+                rows[seq] = Point(step, at, value)
+        for seq, step, at, value in self._rows(
+            "SELECT seq, step, time, value FROM series"
+            " WHERE key_id = (SELECT id FROM series_key WHERE key = ?) AND seq IN (0, ?)"
+            f" AND value {finite}",
+            summary.key,
+            summary.count - 1,
+        ):
+            rows[seq] = Point(step, at, value)
+        return [rows[seq] for seq in sorted(rows)]
+
+    def non_finite(self, key: str, most: int = 1000) -> list[Point]:
+        """Return the first `most` points of a series that are NaN or infinite."""
+        finite = f"BETWEEN {-sys.float_info.max!r} AND {sys.float_info.max!r}"
+        return self._points(f"(value IS NULL OR value NOT {finite})", key)[:most]
 
     def _bucket_points(self, summary: Summary, start: int = -1, end: int = 2**62) -> list[Point]:
         """Return the extremes of buckets `start` to `end`, and the two ends of the series."""

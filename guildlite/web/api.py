@@ -7,16 +7,13 @@ summaries are ms since the epoch, all others seconds. Errors are `{"error": mess
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from starlette.requests import Request
 from starlette.responses import Response
 
 import guildlite
@@ -28,14 +25,8 @@ from guildlite.web.comparison import read_comparison
 from guildlite.web.filtering import read_completion
 from guildlite.web.listing import Ask, Listing, RunRow, RunTable
 from guildlite.web.output import read_output
-from guildlite.web.seriesdata import MAX_SMOOTH, SeriesSource, Stretch
-from guildlite.web.workspace import Workspace, is_live
-
-#: Widest chart that is answered; two points a pixel.
-MOST_PIXELS = 20_000
-#: Runs, and keys, in one request for series.
-MOST_RUNS = 100
-MOST_TAGS = 100
+from guildlite.web.seriesapi import add_series
+from guildlite.web.workspace import Workspace
 
 Text = Annotated[str, Query(max_length=4000)]
 Page = Annotated[int, Query(ge=1, le=10**9)]
@@ -71,7 +62,7 @@ def make_router(workspace: Workspace, listing: Listing, tokens: Tokens | None) -
     _add_server(api, workspace, tokens)
     _add_runs(api, workspace, listing)
     _add_sections(api, workspace)
-    _add_series(api, workspace)
+    add_series(api, workspace)
     return api
 
 
@@ -147,19 +138,33 @@ def _add_runs(api: APIRouter, workspace: Workspace, listing: Listing) -> None:
 
 
 def _add_sections(api: APIRouter, workspace: Workspace) -> None:
-    def page_of_cards(run_id: str, tags: str, page: int, system: bool) -> JSON:
+    def page_of_cards(
+        run_id: str, tags: str, page: int, system: bool, together: bool = True
+    ) -> JSON:
         with _settled(workspace, run_id).read() as reader:
             charts_of_view = workspace.view.charts
             found = cards.read_cards(
-                run_id, reader, charts_of_view, system=system, tags=tags, page=page
+                run_id,
+                reader,
+                charts_of_view,
+                system=system,
+                tags=tags,
+                page=page,
+                together=together,
             )
         if found.problem:
             raise RequestError(f"`tags` is no regular expression: {found.problem}", field="tags")
         return JSON(found)
 
     @api.get("/runs/{run_id}/scalars", summary="A page of the script's own series, as charts")
-    def scalars(run_id: str, tags: Text = "", page: Page = 1) -> JSON:
-        return page_of_cards(run_id, tags.strip(), page, system=False)
+    def scalars(
+        run_id: str,
+        tags: Text = "",
+        page: Page = 1,
+        cards: Annotated[str, Query(pattern="together|each")] = "together",
+    ) -> JSON:
+        together = cards == "together"
+        return page_of_cards(run_id, tags.strip(), page, system=False, together=together)
 
     @api.get("/runs/{run_id}/system", summary="A page of the series measured from outside")
     def system(run_id: str, tags: Text = "", page: Page = 1) -> JSON:
@@ -198,99 +203,8 @@ def _add_sections(api: APIRouter, workspace: Workspace) -> None:
         return JSON(source.read_source(run, file))
 
 
-def _add_series(api: APIRouter, workspace: Workspace) -> None:
-    held = SeriesSource()
-
-    @api.get("/series", summary="Series for a chart `px` pixels wide, spikes kept")
-    def series(
-        request: Request,
-        run: Annotated[str, Query(description="ids of runs, with commas between", max_length=8000)],
-        tag: Annotated[list[str], Query(description="keys; may be given several times")],
-        px: Annotated[int, Query(ge=10, le=MOST_PIXELS)] = 800,
-        after: Annotated[
-            str, Query(description="a cursor for each series, run by run, -1 for none")
-        ] = "",
-        smooth: Annotated[float, Query(ge=0, le=MAX_SMOOTH, description="moving average")] = 0,
-        from_: Annotated[float | None, Query(alias="from")] = None,
-        to: float | None = None,
-        axis: Annotated[str, Query(pattern="step|time")] = "step",
-    ) -> Response:
-        ids = list(dict.fromkeys(run.split(",")))
-        if len(ids) > MOST_RUNS:
-            raise RequestError("too many runs in one request", expected=f"at most {MOST_RUNS}")
-        if len(tag) > MOST_TAGS:
-            raise RequestError("too many series in one request", expected=f"at most {MOST_TAGS}")
-        everything = workspace.runs() if len(ids) > 1 else None
-        runs = [workspace.get(run_id, everything) for run_id in ids]
-        live = any(is_live(one) for one in runs)
-        version = run_version(runs, f"{live} {request.url.query}")
-        if request.headers.get("if-none-match") == version:
-            return Response(status_code=304, headers={"etag": version})
-        cursors = _cursors(after, len(runs) * len(tag))
-        stretch = None
-        if from_ is not None and to is not None and math.isfinite(from_) and math.isfinite(to):
-            stretch = Stretch(from_, to, axis == "time")
-        found = []
-        for position, one in enumerate(runs):
-            with one.read() as reader:
-                for number, key in enumerate(tag):
-                    at = cursors[position * len(tag) + number]
-                    found.append(
-                        held.read(one, reader, key, px=px, after=at, stretch=stretch, smooth=smooth)
-                    )
-        answer = {
-            "series": [each for each in found if each is not None],
-            "live": live,
-        }
-        headers = {"etag": version, "cache-control": "no-cache"}
-        # Every number in it is finite or None, so there is nothing to look through.
-        body = json.dumps(answer, default=_fields, allow_nan=False, separators=(",", ":"))
-        return Response(body, media_type="application/json", headers=headers)
-
-
 def _words(text: str) -> list[str]:
     return [each for each in text.split(",") if each]
-
-
-def _fields(value: object) -> dict[str, object]:
-    assert is_dataclass(value)
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
-
-
-def _cursors(text: str, count: int) -> list[int]:
-    """Return a cursor for each series; -1 where none was given."""
-    if not text:
-        return [-1] * count
-    try:
-        found = [int(each) for each in text.split(",")]
-    except ValueError:
-        found = []
-    if len(found) != count:
-        raise RequestError(
-            "`after` must be whole numbers with commas between",
-            field="after",
-            expected=f"{count}, one for each series",
-        )
-    return found
-
-
-def run_version(runs: Iterable[Run], words: str) -> str:
-    """Return an ETag that changes with whatever these run.db files would answer.
-
-    A running run writes its write-ahead log, a sealed one the file itself. An empty log says
-    nothing: readers make and take away one, too.
-    """
-    seen: list[object] = [words]
-    for run in runs:
-        db = run.paths.db
-        for path in (db, db.with_name("run.db-wal")):
-            try:
-                found = os.stat(path)
-            except OSError:
-                continue
-            if found.st_size:
-                seen.append((path.name, found.st_mtime_ns, found.st_size))
-    return f'"{hashlib.sha256(repr(seen).encode()).hexdigest()[:32]}"'
 
 
 def _settled(workspace: Workspace, run_id: str) -> Run:

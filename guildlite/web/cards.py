@@ -39,6 +39,8 @@ _TOGETHER = (
     Chart("GPU utilisation", r"gpu\d*/util"),
     Chart("GPU memory", r"gpu\d*/mem/util"),
 )
+# Words for the part of the data a number is about, as in `train/loss` or `val_loss`.
+_PART = re.compile("train|training|val|valid|validation|test|testing|eval|evaluation|dev")
 #: Group of series without a slash in their key; stands last.
 _NO_GROUP = "other"
 _FAMILIES = {"op": "Process tree", "sys": "This machine", "gpu": "GPU"}
@@ -97,7 +99,8 @@ class Card:
 class Cards:
     """One page of cards by group, and what the whole would be. `problem` says the regex is bad.
 
-    `others` counts the series that hold no numbers.
+    `others` counts the series that hold no numbers. `paired` says that some cards show the same
+    measure of several parts of the data, or would if `together` were on.
     """
 
     groups: list[tuple[str, list[Card]]]
@@ -108,6 +111,8 @@ class Cards:
     page: int
     pages: int
     others: int = 0
+    paired: bool = False
+    together: bool = True
 
 
 def read_cards(
@@ -118,15 +123,17 @@ def read_cards(
     system: bool,
     tags: str = "",
     page: int = 1,
+    together: bool = True,
 ) -> Cards:
     """Return one page of a run's cards: the script's own series, or those we measured.
 
-    `tags` is a regular expression searched for in the keys; a bad one filters nothing.
+    `tags` is a regular expression searched for in the keys; a bad one filters nothing. With
+    `together`, training and validation of one measure share a card.
     """
     everything = reader.summaries()
     scalars = [s for s in everything if s.kind == "scalar" and is_system_key(s.key) == system]
     wanted, problem = filter_keys(scalars, tags)
-    plans = plan_system(wanted) if system else plan_metrics(wanted, charts)
+    plans = plan_system(wanted) if system else plan_metrics(wanted, charts, parts=together)
     pages = paged(plans)
     page = min(max(1, page), len(pages))
     groups: dict[str, list[Card]] = {}
@@ -141,6 +148,8 @@ def read_cards(
         page=page,
         pages=len(pages),
         others=0 if system else len(reader.media()),
+        paired=not system and bool(_pairs(wanted)),
+        together=together,
     )
 
 
@@ -174,11 +183,16 @@ def filter_keys(series: list[_Series], tags: str) -> tuple[list[_Series], str | 
 
 
 def plan_metrics(
-    series: Sequence[Summary], charts: Iterable[Chart], *, together: bool = True
+    series: Sequence[Summary],
+    charts: Iterable[Chart],
+    *,
+    together: bool = True,
+    parts: bool = False,
 ) -> list[Plan]:
     """Return the project's charts, then one for each other series by first part of its key.
 
-    With `together`, series that `add_scalars` wrote together share one.
+    With `together`, series that `add_scalars` wrote together share one; with `parts`, so do those
+    of the same measure on several parts of the data, as `train/loss` and `validation/loss`.
     """
     plans = []
     taken: set[str] = set()
@@ -189,21 +203,63 @@ def plan_metrics(
             taken.update(summary.key for summary in found)
     groups: dict[str, list[Plan]] = {}
     rest = [summary for summary in series if summary.key not in taken]
-    for plan in _own_charts(rest, together):
+    for plan in _own_charts(rest, together, parts):
         groups.setdefault(plan.group, []).append(plan)
     for group in sorted(groups, key=lambda name: (name == _NO_GROUP, natural(name))):
         plans += sorted(groups[group], key=lambda plan: natural(plan.title))
     return plans
 
 
-def _own_charts(series: Sequence[Summary], together: bool) -> Iterator[Plan]:
+def _own_charts(series: Sequence[Summary], together: bool, parts: bool) -> Iterator[Plan]:
     by_key = {summary.key: summary for summary in series}
     for tag, members in group_scalars(by_key if together else ()).items():
         found = [by_key.pop(key) for key in members.values()]
         names = {key: name for name, key in members.items()}
         yield replace(_plan(_group_of(tag), tag, found), names=names)
+    for measure, members_of in (_pairs(by_key.values()) if parts else {}).items():
+        for summary in members_of.values():
+            del by_key[summary.key]
+        named = [part for part in members_of if part]
+        group = _group_of(measure)
+        if group == _NO_GROUP and len(named) == len(members_of):
+            group = " and ".join(named)
+        yield _plan(group, measure, list(members_of.values()))
     for key, summary in by_key.items():
         yield _plan(_group_of(key), key, [summary])
+
+
+def _pairs(series: Iterable[Summary]) -> dict[str, dict[str, Summary]]:
+    """Return measures that several parts of the data have: measure to part to series.
+
+    `loss` beside `val_loss`, as Keras writes it, is of the part "". A series of one value is left
+    out: it is shown as a number.
+    """
+    found: dict[str, dict[str, list[Summary]]] = {}
+    several = (summary for summary in series if summary.count > 1)
+    for summary in sorted(several, key=lambda each: natural(each.key)):
+        measure, part = _part_of(summary.key)
+        found.setdefault(measure, {}).setdefault(part, []).append(summary)
+    return {
+        measure: {part: each[0] for part, each in parts.items()}
+        for measure, parts in found.items()
+        if len(parts) > 1 and all(len(each) == 1 for each in parts.values())
+    }
+
+
+def _part_of(key: str) -> tuple[str, str]:
+    """Return what a series measures and the part of the data in its key, "" for none."""
+    pieces = key.split("/")
+    for at, piece in enumerate(pieces):
+        rest = [*pieces[:at], *pieces[at + 1 :]]
+        if _PART.fullmatch(piece) and rest:
+            return "/".join(rest), piece
+    head, underscore, tail = pieces[-1].partition("_")
+    if underscore and tail and _PART.fullmatch(head):
+        return "/".join([*pieces[:-1], tail]), head
+    head, underscore, tail = pieces[-1].rpartition("_")
+    if underscore and head and _PART.fullmatch(tail):
+        return "/".join([*pieces[:-1], head]), tail
+    return key, ""
 
 
 def _group_of(key: str) -> str:

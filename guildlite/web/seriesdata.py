@@ -8,17 +8,22 @@ has thinned is smoothed here, over every point, from columns that are kept for t
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from guildlite.runs import Run, RunReader
-from guildlite.series import Point, PointColumns, Summary
-from guildlite.web import charts
-from guildlite.web.cards import WHOLE_POINTS
+from guildlite.series import Point, Summary
+from guildlite.web.columns import (
+    MAX_SMOOTH,
+    ColumnCache,
+    Columns,
+    debiased_mean,
+    drawn,
+    extremes,
+    joined_by_step,
+    not_overwritten,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,28 +31,54 @@ if TYPE_CHECKING:
 
 #: Up to here a series is answered whole: some 60 kB, and smoothed by the page in microseconds.
 ANSWERED_WHOLE = 2000
-MAX_SMOOTH = 0.999
-#: Points kept in memory for smoothing, at 24 bytes.
-_CACHED_POINTS = 4_000_000
-#: Rows of one matrix product of the moving average.
-_BLOCK = 128
+#: Points of a series that may be asked for whole, as columns of numbers: 480 kB.
+MOST_WHOLE = 20_000
+#: Points that are not finite, marked at a chart's edge.
+MOST_MARKS = 1000
+
+
+#: Numbers of one column, null for what JSON cannot say; as an array, NaN.
+Numbers = Union["list[Any]", "NDArray[Any]"]
 
 
 class Stretch(NamedTuple):
-    """Part of an axis: steps, or ms since the epoch."""
+    """Part of an axis: steps, ms since the epoch, or values of another metric."""
 
     low: float
     high: float
     by_time: bool = False
 
 
+class Wish(NamedTuple):
+    """How a chart wants its series.
+
+    px: width in pixels. whole: up to so many points a series is answered with every one. stretch:
+    the part of the axis that is shown. smooth: weight of the moving average, 0 up to 0.999.
+    joined: points that a resumed training wrote again are left out. against: key of the series
+    that gives the positions instead of the step. arrays: what is answered whole stays arrays.
+    """
+
+    px: int = 800
+    whole: int = ANSWERED_WHOLE
+    stretch: Stretch | None = None
+    smooth: float = 0.0
+    joined: bool = False
+    against: str | None = None
+    arrays: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points of a line: steps, values, and times in ms or null; all of one length."""
+    """Points of a line, all of one length: steps, values, times in ms or null.
 
-    x: list[int]
-    y: list[float]
-    time: list[int | None]
+    `at` are positions on the axis where these are neither steps nor times. A value is null where
+    the series is not finite, which is a gap.
+    """
+
+    x: Numbers
+    y: Numbers
+    time: Numbers
+    at: list[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +86,11 @@ class SeriesData:
     """One run's series for a chart of some width.
 
     With `anew` this is the series, else what came after the cursor that was given; `cursor` is the
-    one to give next. `x` are steps, `y` values, `time` ms or null; `non_finite` has step, value as
+    one to give next. `x`, `y`, `time` and `at` are as in `Curve`; `non_finite` has step, value as
     a word, and time of the points that are not finite. `sampled` says that not every point is here;
     `smooth` is then the smoothed line, if one was asked for. `start` is when the run began, ms.
+    `overwritten` counts points left out because a resumed training wrote their step again,
+    `unmatched` those without a value of the other metric at their step.
     """
 
     run: str
@@ -68,190 +101,207 @@ class SeriesData:
     min: float | None
     max: float | None
     last: float | None
-    x: list[int]
-    y: list[float]
-    time: list[int | None]
+    x: Numbers
+    y: Numbers
+    time: Numbers
+    at: list[float] | None
     smooth: Curve | None
     non_finite: list[tuple[int, str, int | None]]
     sampled: bool
     start: int | None
+    overwritten: int = 0
+    unmatched: int = 0
 
 
 class SeriesSource:
     """Answers for series; keeps the columns of long ones. May be used by several threads."""
 
-    def __init__(self) -> None:
-        self._columns: OrderedDict[tuple[Path, str, str], _Columns] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(self, columns: ColumnCache | None = None) -> None:
+        self._columns = columns or ColumnCache()
 
     def read(
-        self,
-        run: Run,
-        reader: RunReader,
-        tag: str,
-        *,
-        px: int,
-        after: int = -1,
-        stretch: Stretch | None = None,
-        smooth: float = 0.0,
+        self, run: Run, reader: RunReader, tag: str, wish: Wish, after: int = -1
     ) -> SeriesData | None:
         """Return a scalar series, None when there is none; raise RunUnreadable.
 
-        px: width of the chart in pixels. after: cursor of an earlier answer; what came since is
-        answered when it is short, else the series anew. smooth: 0 up to 0.999.
+        after: cursor of an earlier answer; what came since is answered when it is short, else the
+        series anew.
         """
         summary = reader.summary(tag)
         if summary is None or summary.kind != "scalar":
             return None
-        if 0 <= after <= summary.count and summary.count - after <= 4 * px:
+        if wish.against is not None:
+            return self._against(run, reader, summary, wish)
+        if 0 <= after <= summary.count and summary.count - after <= 4 * wish.px:
             new = reader.series_from(tag, after) if after < summary.count else []
-            return _answer(run, summary, new, [p for p in new if math.isfinite(p.value)])
-        most = max(WHOLE_POINTS, 2 * px)
-        if stretch is None:
-            points = reader.chart(tag, most)
+            return _answer(run, summary, _curve(new), _marks(new))
+        if summary.count <= max(wish.whole, 2 * wish.px):
+            if wish.arrays:
+                return _whole(run, summary, self._columns.take(run, reader, summary))
+            points = reader.series(tag)
+            return _answer(run, summary, _curve(points), _marks(points), anew=True)
+        if wish.joined and summary.segments > 1:
+            return self._from_columns(run, reader, summary, wish)
+        points = _thinned(reader, summary, wish)
+        smooth = None
+        if wish.smooth:
+            columns = self._columns.take(run, reader, summary)
+            smooth = smoothed(columns, wish)
+        return _answer(
+            run, summary, _curve(points), _stray(reader, summary), anew=True, sampled=True,
+            smooth=smooth,
+        )  # fmt: skip
+
+    def _from_columns(
+        self, run: Run, reader: RunReader, summary: Summary, wish: Wish
+    ) -> SeriesData:
+        """Return a series of which a resumed training wrote a part again, without that part."""
+        every = self._columns.take(run, reader, summary)
+        kept = every.where(not_overwritten(every.steps))
+        return _answer(
+            run, summary, _line(kept, kept.values, wish), _marks_of(kept), anew=True, sampled=True,
+            smooth=smoothed(kept, wish) if wish.smooth else None,
+            overwritten=len(every) - len(kept),
+        )  # fmt: skip
+
+    def _against(self, run: Run, reader: RunReader, summary: Summary, wish: Wish) -> SeriesData:
+        """Return a series over the values that another one has at the same steps."""
+        import numpy as np
+
+        every = self._columns.take(run, reader, summary)
+        columns = every.where(not_overwritten(every.steps)) if wish.joined else every
+        other = reader.summary(wish.against or "")
+        if other is None or other.kind != "scalar":
+            at = np.full(len(columns), math.nan)
         else:
-            points = reader.stretch(tag, *stretch[:2], most, by_time=stretch.by_time)
-        whole = len(points) == summary.count and len(points) <= max(ANSWERED_WHOLE, 2 * px)
-        limit = len(points) if whole else 2 * px
-        kept = [point for part in charts.thin(points, limit) for point in part]
-        curve = None
-        if smooth and not whole:
-            curve = self._smoothed(run, reader, summary, smooth, stretch, px)
-        return _answer(run, summary, points, kept, anew=True, sampled=not whole, smooth=curve)
-
-    def _smoothed(
-        self,
-        run: Run,
-        reader: RunReader,
-        summary: Summary,
-        weight: float,
-        stretch: Stretch | None,
-        px: int,
-    ) -> Curve:
-        columns = self._take(run, reader, summary)
-        return columns.smoothed(min(weight, MAX_SMOOTH), stretch, px)
-
-    def _take(self, run: Run, reader: RunReader, summary: Summary) -> _Columns:
-        """Return the columns of a series, read as far as run.db is now."""
-        at = (run.paths.db, run.uid or "", summary.key)
-        with self._lock:
-            found = self._columns.pop(at, None)
-        if found is None or found.count > summary.count:
-            found = _Columns()
-        if found.count < summary.count:
-            found.append(reader.columns_from(summary.key, found.count))
-        with self._lock:
-            self._columns[at] = found
-            while len(self._columns) > 1 and self._total() > _CACHED_POINTS:
-                self._columns.popitem(last=False)
-        return found
-
-    def _total(self) -> int:
-        return sum(columns.count for columns in self._columns.values())
+            at = joined_by_step(columns.steps, self._columns.take(run, reader, other))
+        # Smoothed over every point: a step without a position counts for the curve all the same.
+        smooth = debiased_mean(columns.values, wish.smooth) if wish.smooth else None
+        placed = np.isfinite(at)
+        return _answer(
+            run, summary,
+            _path(columns, columns.values, at, placed, wish),
+            _marks_of(columns), anew=True, sampled=True,
+            smooth=None if smooth is None else _path(columns, smooth, at, placed, wish),
+            overwritten=len(every) - len(columns),
+            unmatched=int(len(placed) - placed.sum()),
+        )  # fmt: skip
 
 
-class _Columns:
-    """Every point of a series as arrays; a thread holds it alone while it appends."""
-
-    def __init__(self) -> None:
-        import numpy as np
-
-        self.steps: NDArray[np.int64] = np.empty(0, np.int64)
-        self.times: NDArray[np.float64] = np.empty(0, np.float64)
-        self.values: NDArray[np.float64] = np.empty(0, np.float64)
-
-    @property
-    def count(self) -> int:
-        return len(self.values)
-
-    def append(self, points: PointColumns) -> None:
-        import numpy as np
-
-        # As floats an unknown time, None, becomes NaN.
-        self.steps = np.concatenate([self.steps, np.array(points.steps, np.int64)])
-        self.times = np.concatenate([self.times, np.array(points.times, np.float64)])
-        self.values = np.concatenate([self.values, np.array(points.values, np.float64)])
-
-    def smoothed(self, weight: float, stretch: Stretch | None, px: int) -> Curve:
-        import numpy as np
-
-        steps, times, values = self.steps, self.times, self.values
-        smooth = debiased_mean(values, weight)
-        chosen = np.isfinite(smooth)
-        if stretch is not None:
-            axis = times if stretch.by_time else steps
-            chosen &= (axis >= stretch.low) & (axis <= stretch.high)
-        indices = np.flatnonzero(chosen)
-        indices = indices[extremes(smooth[indices], px)]
-        return Curve(
-            steps[indices].tolist(),
-            smooth[indices].tolist(),
-            [None if time != time else int(time) for time in times[indices].tolist()],
-        )
+def _whole(run: Run, summary: Summary, columns: Columns) -> SeriesData:
+    line = Curve(columns.steps, columns.values, columns.times)
+    return _answer(run, summary, line, _marks_of(columns), anew=True)
 
 
-def debiased_mean(values: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-    """Return the exponential moving average without the pull to zero at its start.
+def smoothed(columns: Columns, wish: Wish) -> Curve:
+    """Return the smoothed line over every point, then thinned."""
+    return _line(columns, debiased_mean(columns.values, min(wish.smooth, MAX_SMOOTH)), wish)
 
-    values: any length, in order. weight: what the past counts, 0 up to 0.999. A value that is not
-    finite stays what it is and counts for nothing. The correction is that of Kingma and Ba, "Adam"
-    (2015), section 3. Computed block by block as a product with the matrix of the weights' powers.
+
+def _line(columns: Columns, values: NDArray[np.float64], wish: Wish) -> Curve:
+    """Return values of these columns for a chart: of its stretch, thinned to its pixels."""
+    if wish.stretch is not None:
+        low, high, by_time = wish.stretch
+        axis = columns.times if by_time else columns.steps
+        inside = (axis >= low) & (axis <= high)
+        # One more at each side: the line comes from there.
+        inside[:-1] |= inside[1:]
+        inside[1:] |= inside[:-1]
+        columns, values = columns.where(inside), values[inside]
+    indices = drawn(columns, values, wish.px)
+    return _chosen(columns, values, indices)
+
+
+def _path(
+    columns: Columns,
+    values: NDArray[np.float64],
+    at: NDArray[np.float64],
+    placed: NDArray[np.bool_],
+    wish: Wish,
+) -> Curve:
+    """Return values over positions that may go back and forth, in the order written."""
+    import numpy as np
+
+    chosen = placed & np.isfinite(values)
+    if wish.stretch is not None:
+        chosen &= (at >= wish.stretch.low) & (at <= wish.stretch.high)
+    indices = np.flatnonzero(chosen)
+    # Turning points of both axes, else a loop of the path would be cut off.
+    kept = np.union1d(extremes(values[indices], wish.px // 2), extremes(at[indices], wish.px // 2))
+    indices = indices[kept.astype(int)]
+    return _chosen(columns, values, indices, at[indices].tolist())
+
+
+def _chosen(
+    columns: Columns,
+    values: NDArray[np.float64],
+    indices: NDArray[np.int64],
+    at: list[float] | None = None,
+) -> Curve:
+    return Curve(
+        columns.steps[indices].tolist(),
+        [_finite(value) for value in values[indices].tolist()],
+        [None if time != time else int(time) for time in columns.times[indices].tolist()],
+        at,
+    )
+
+
+def _thinned(reader: RunReader, summary: Summary, wish: Wish) -> list[Point]:
+    """Return the points of a long series, or of its stretch, that draw the same line."""
+    most = 2 * wish.px
+    if wish.stretch is None:
+        return reader.chart(summary.key, most)
+    low, high, by_time = wish.stretch
+    return reader.stretch(summary.key, low, high, most, by_time=by_time)
+
+
+def _stray(reader: RunReader, summary: Summary) -> list[tuple[int, str, int | None]]:
+    """Return the points of a long series that are not finite, evenly chosen where these are many.
+
+    A long series is thinned without them.
     """
+    if not summary.nan + summary.infinite:
+        return []
+    return _marks(reader.non_finite(summary.key))
+
+
+def _curve(points: Sequence[Point]) -> Curve:
+    return Curve(
+        [point.step for point in points],
+        [_finite(point.value) for point in points],
+        [point.time for point in points],
+    )
+
+
+def _marks(points: Sequence[Point]) -> list[tuple[int, str, int | None]]:
+    return [
+        (point.step, _word(point.value), point.time)
+        for point in points
+        if not math.isfinite(point.value)
+    ]
+
+
+def _marks_of(columns: Columns) -> list[tuple[int, str, int | None]]:
     import numpy as np
 
-    finite = np.isfinite(values)
-    taken = values[finite]
-    n = len(taken)
-    powers = weight ** np.arange(1, _BLOCK + 1, dtype=np.float64)
-    lags = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
-    matrix = np.where(lags >= 0, (1 - weight) * weight ** np.maximum(lags, 0).astype(float), 0.0)
-    padded = np.zeros(-(-n // _BLOCK) * _BLOCK)
-    padded[:n] = taken
-    # Large values against each other are the caller's; what overflows is infinite, as in numbers.
-    with np.errstate(over="ignore", invalid="ignore"):
-        means = padded.reshape(-1, _BLOCK) @ matrix.T
-        carried = 0.0
-        carries = np.empty(len(means))
-        for index, last in enumerate(means[:, -1].tolist()):
-            carries[index] = carried
-            carried = carried * float(powers[-1]) + last
-        means += np.outer(carries, powers)
-        debiased = means.reshape(-1)[:n]
-        # Beyond these the correction is below what a float can tell.
-        few = min(n, math.ceil(-40.0 / math.log(weight)) if weight > 0 else 1)
-        debiased[:few] /= 1.0 - weight ** np.arange(1, few + 1, dtype=np.float64)
-    result = values.copy()
-    result[finite] = debiased
-    return result
-
-
-def extremes(values: NDArray[np.float64], buckets: int) -> NDArray[np.int64]:
-    """Return the indices of each bucket's smallest and largest value and of both ends, rising."""
-    import numpy as np
-
-    n = len(values)
-    if n <= 2 * buckets:
-        return np.arange(n)
-    per = n // buckets
-    whole = per * buckets
-    rows = values[:whole].reshape(buckets, per)
-    base = np.arange(buckets) * per
-    found = [np.array([0, n - 1]), base + rows.argmin(axis=1), base + rows.argmax(axis=1)]
-    if whole < n:
-        rest = values[whole:]
-        found.append(np.array([whole + rest.argmin(), whole + rest.argmax()]))
-    return np.unique(np.concatenate(found))
+    indices = np.flatnonzero(~np.isfinite(columns.values))
+    return [
+        (int(columns.steps[at]), _word(float(columns.values[at])), _time(float(columns.times[at])))
+        for at in indices[:MOST_MARKS].tolist()
+    ]
 
 
 def _answer(
     run: Run,
     summary: Summary,
-    points: Sequence[Point],
-    kept: Sequence[Point],
+    line: Curve,
+    non_finite: list[tuple[int, str, int | None]],
     *,
     anew: bool = False,
     sampled: bool = False,
     smooth: Curve | None = None,
+    overwritten: int = 0,
+    unmatched: int = 0,
 ) -> SeriesData:
     began = run.started_at
     return SeriesData(
@@ -263,18 +313,21 @@ def _answer(
         min=_finite(summary.min),
         max=_finite(summary.max),
         last=_finite(summary.last),
-        x=[point.step for point in kept],
-        y=[point.value for point in kept],
-        time=[point.time for point in kept],
+        x=line.x,
+        y=line.y,
+        time=line.time,
+        at=line.at,
         smooth=smooth,
-        non_finite=[
-            (point.step, _word(point.value), point.time)
-            for point in points
-            if not math.isfinite(point.value)
-        ],
+        non_finite=non_finite,
         sampled=sampled,
         start=summary.first_time if began is None else round(began * 1000),
+        overwritten=overwritten,
+        unmatched=unmatched,
     )
+
+
+def _time(time: float) -> int | None:
+    return None if time != time else int(time)
 
 
 def _finite(value: float | None) -> float | None:

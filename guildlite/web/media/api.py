@@ -22,12 +22,13 @@ from guildlite.series import MAX_STEP, MIN_STEP
 from guildlite.tfevents import BadContent, ContentLost
 from guildlite.tfevents.contents import Audio, Graph, Images, Text
 from guildlite.tfevents.writer import EventWriter
-from guildlite.web.api import JSON, run_version
+from guildlite.web.api import JSON
 from guildlite.web.cards import filter_keys
 from guildlite.web.files import FILE_CSP, parse_range
 from guildlite.web.media.cache import ContentCache
 from guildlite.web.media.page import MOST_ITEM_BYTES, bytes_url, content_facts
 from guildlite.web.media.types import BINARY, sniff
+from guildlite.web.seriesapi import run_version
 from guildlite.web.workspace import Workspace, is_live
 
 if TYPE_CHECKING:

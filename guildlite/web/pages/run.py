@@ -103,6 +103,7 @@ class RunPages:
                     system=section == "system",
                     tags=request.query_params.get("tags", "").strip(),
                     page=read_number(request.query_params.get("page")) or 1,
+                    together=request.query_params.get("cards") != "each",
                 )
         except RunUnreadable as error:
             return self._trouble(request, section, here, error)

@@ -7,93 +7,139 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { formatMoment, formatNumber, formatSeconds, scaleOf, tickLabels, type Unit } from "../lib/numbers.ts";
-import { extremes, middleRange, nearest, strokes, type Columns } from "../lib/thin.ts";
+import { nearest, segmentsOf } from "../lib/thin.ts";
+import { drawBand, drawLine, drawMarks, drawSeams, type Frame } from "./draw.ts";
+import { colour, colourOf, dashOf } from "./palette.ts";
+import { outside, xRange, yRange, type Axes, type Outside } from "./ranges.ts";
+import { pointsUntil, type Line } from "./series.ts";
 
-export interface Line extends Columns {
-  name: string;
-  /** Picks colour and dashes, as the server's charts do. */
-  slot: number;
-  /** Drawn faint behind, where the line itself is smoothed. */
-  raw: Columns | null;
-  /** Position and value of points that are not finite. */
-  marks: readonly (readonly [number, number])[];
-}
-
-export interface View {
-  xKind: "step" | "relative" | "wall" | "seconds";
-  xLog: boolean;
-  yLog: boolean;
-  outliers: boolean;
-  zoom: [number, number] | null;
+export interface View extends Axes {
+  xKind: "step" | "relative" | "wall" | "value";
   unit: Unit;
+  /** What stands below the x axis. */
+  xName: string;
+  hidden: ReadonlySet<string>;
+  /** How far a replay is: a time for each line by its key, or null when everything is shown. */
+  until: ((line: Line) => number) | null;
+  /** Positions with a vertical line: a moment that somebody came for. */
+  moments: readonly number[];
 }
 
 export interface Events {
   /** A stretch of the x axis was dragged over; null is a double click. */
   onZoom(stretch: [number, number] | null): void;
+  /** A stretch of the y axis was dragged over. */
+  onYZoom(stretch: [number, number]): void;
   /** The pointer is over this position; null when it left. */
   onCursor(x: number | null): void;
+  /** A click without dragging, at this position and value. */
+  onPick(x: number, y: number): void;
 }
 
-const HUES = 6;
-const DASHES: readonly (readonly number[])[] = [[], [8, 5], [2, 4]];
+export interface Ticks {
+  at: number[];
+  labels: (string | null)[];
+}
+
+/** A place on a line. */
+export interface Spot {
+  x: number;
+  y: number;
+  time: number;
+}
+
 const RAW_ALPHA = 0.3;
-/** Up to here each point has a dot: the line between few points was not measured. */
-const FEW_POINTS = 20;
-
-export function colourOf(slot: number): string {
-  return colour(`--c${(slot % HUES) + 1}`);
-}
-
-function colour(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
+/** Beyond so many lines the raw ones behind would hide everything. */
+const MOST_RAW = 24;
+/** A drag shorter than this is a click, in pixels. */
+const CLICK = 4;
+/** A drag higher than this is a box, in pixels. */
+const BOX = 20;
 
 export class LineChart {
   private lines: readonly Line[] = [];
   private plot: uPlot | null = null;
-  private yZoom: [number, number] | null = null;
-  private hidden = new Set<string>();
-  private above = 0;
+  private raised: string | null = null;
+  private dots: HTMLElement[] = [];
+  readonly ticks: { x: Ticks; y: Ticks } = { x: { at: [], labels: [] }, y: { at: [], labels: [] } };
+  x: [number, number] = [0, 1];
+  y: [number, number] = [0, 1];
 
   constructor(
-    private readonly host: HTMLElement,
+    readonly host: HTMLElement,
     private view: View,
     private readonly events: Events,
+    private readonly height: () => number,
   ) {}
-
-  /** Points outside the y axis because outliers are left out. */
-  get outside(): number {
-    return this.above;
-  }
 
   get canvas(): HTMLCanvasElement | null {
     return this.plot?.ctx.canvas ?? null;
   }
 
+  get shown(): Line[] {
+    return this.lines.filter((line) => !this.view.hidden.has(line.key));
+  }
+
+  /** How much of what is known the axes leave out. */
+  get outside(): Outside {
+    return outside(this.shown.filter((line) => line.alpha === 1), this.view, this.x, this.y);
+  }
+
   show(lines: readonly Line[], view: View): void {
     const rebuild =
-      !this.plot || view.xLog !== this.view.xLog || view.yLog !== this.view.yLog ||
-      view.xKind !== this.view.xKind || lines.length !== this.lines.length ||
-      lines.some((line, i) => line.slot !== this.lines[i]!.slot);
-    const moved = String(view.zoom) !== String(this.view.zoom);
-    if (moved) this.yZoom = null;
+      !this.plot || view.xLog !== this.view.xLog || view.yLog !== this.view.yLog || view.xName !== this.view.xName;
     this.lines = lines;
     this.view = view;
+    this.x = xRange(this.shown, view);
+    this.y = yRange(this.shown, view, this.x);
     if (rebuild) this.build();
-    else this.plot!.setData(this.data());
+    else this.plot!.setData(NOTHING);
   }
 
-  setHidden(hidden: Set<string>): void {
-    this.hidden = hidden;
-    this.plot?.setData(this.data());
+  /** Draw a line above the others; null is none. */
+  raise(key: string | null): void {
+    if (key === this.raised || (key !== null && this.view.hidden.has(key))) return;
+    this.raised = key;
+    this.plot?.redraw(false, false);
   }
 
-  /** Draw the line of another chart's pointer at the same position. */
+  /** Draw the line of a pointer, this chart's or another's, with a dot on each line. */
   setCursor(x: number | null): void {
     if (!this.plot) return;
     const left = x === null ? -10 : this.plot.valToPos(x, "x");
     this.plot.setCursor({ left, top: -10 }, false);
+    this.showDots(x);
+  }
+
+  showDots(x: number | null): void {
+    const { plot } = this;
+    if (!plot) return;
+    const spots = x === null ? [] : this.valuesAt(x);
+    this.lines.forEach((line, i) => {
+      const spot = spots[i];
+      const seen = spot && spot.x >= this.x[0] && spot.x <= this.x[1] && spot.y >= this.y[0] && spot.y <= this.y[1];
+      const dot = this.dots[i];
+      if (!seen || line.alpha < 1) {
+        if (dot) dot.hidden = true;
+        return;
+      }
+      const shown = dot ?? this.addDot(i);
+      shown.hidden = false;
+      shown.style.background = colourOf(line.slot);
+      shown.style.transform = `translate(${plot.valToPos(spot.x, "x")}px, ${plot.valToPos(spot.y, "y")}px)`;
+    });
+    for (const dot of this.dots.slice(this.lines.length)) dot.hidden = true;
+  }
+
+  private addDot(i: number): HTMLElement {
+    while (this.dots.length <= i) {
+      const dot = document.createElement("span");
+      dot.className = "spot";
+      dot.hidden = true;
+      this.plot!.over.append(dot);
+      this.dots.push(dot);
+    }
+    return this.dots[i]!;
   }
 
   resize(): void {
@@ -101,102 +147,136 @@ export class LineChart {
     if (this.plot && size.width > 0) this.plot.setSize(size);
   }
 
+  /** Give the canvas back; what is shown next builds it again. */
   destroy(): void {
     this.plot?.destroy();
     this.plot = null;
+    this.dots = [];
   }
 
-  /** Value of each line nearest to a position, with that position; null where hidden or empty. */
-  valuesAt(x: number): ({ x: number; y: number } | null)[] {
+  /** Place on each line nearest to a position; null where hidden or empty. */
+  valuesAt(x: number): (Spot | null)[] {
     return this.lines.map((line) => {
-      let best: { x: number; y: number } | null = null;
-      for (const [from, to] of strokes(line.x)) {
-        const xs = Array.prototype.slice.call(line.x, from, to) as number[];
-        const at = nearest(xs, x);
-        if (at >= 0 && (!best || Math.abs(xs[at]! - x) <= Math.abs(best.x - x))) {
-          best = { x: xs[at]!, y: line.y[from + at]! };
-        }
+      if (this.view.hidden.has(line.key)) return null;
+      const end = this.endOf(line);
+      let best = -1;
+      const closer = (i: number): void => {
+        if (i >= 0 && (best < 0 || Math.abs(line.x[i]! - x) <= Math.abs(line.x[best]! - x))) best = i;
+      };
+      for (const [from, to] of segmentsOf(end, line.breaks)) {
+        if (line.rising) closer(nearest(line.x, x, from, to));
+        else for (let i = from; i < to; i++) closer(i);
       }
-      return best;
+      return best < 0 ? null : { x: line.x[best]!, y: line.y[best]!, time: line.times[best] ?? NaN };
     });
   }
 
-  private size(): { width: number; height: number } {
-    const tall = this.host.closest(".card.full") !== null;
+  /** Points of a line that are shown. */
+  endOf(line: Pick<Line, "x" | "times">, of: Line = line as Line): number {
+    if (!this.view.until) return line.x.length;
+    const until = this.view.until(of);
+    return until < 0 ? Math.round(-until * line.x.length) : pointsUntil(line.times, until);
+  }
+
+  /** Pixels of the plot, for whoever draws what the chart shows. */
+  frame(width: number, height: number, left = 0, top = 0): Frame {
+    const place = (range: [number, number], log: boolean, from: number, to: number): ((at: number) => number) => {
+      const on = log ? Math.log10 : (at: number): number => at;
+      const low = on(range[0]);
+      // Halved first: the span of two finite floats may be infinite.
+      const span = on(range[1]) / 2 - low / 2;
+      return (at) => from + ((on(at) / 2 - low / 2) / span) * (to - from);
+    };
     return {
-      width: this.host.clientWidth,
-      height: tall ? Math.max(240, window.innerHeight - 180) : 230,
+      x: place(this.x, this.view.xLog, left, left + width),
+      y: place(this.y, this.view.yLog, top + height, top),
+      low: this.x[0],
+      high: this.x[1],
+      xLog: this.view.xLog,
+      yLog: this.view.yLog,
+      columns: width,
     };
   }
 
-  private data(): uPlot.AlignedData {
-    // In mode 2 each series is [positions, values]; the first is no series.
-    const parts = this.lines.map((line) =>
-      this.hidden.has(line.name) ? [[], []] : [line.x, line.y],
-    );
-    return [null, ...parts] as unknown as uPlot.AlignedData;
+  private size(): { width: number; height: number } {
+    return { width: this.host.clientWidth, height: this.height() };
   }
 
   private build(): void {
-    this.plot?.destroy();
+    this.destroy();
     this.host.replaceChildren();
-    const text = colour("--muted");
-    const grid = { stroke: colour("--border"), width: 1 };
+    const grid = { stroke: () => colour("--border"), width: 1 };
     const font = `12px ${colour("--sans")}`;
-    const axis = { stroke: text, font, grid, ticks: { ...grid, size: 4 } };
-    const { unit } = this.view;
-    const seriesOptions = this.lines.map((line) => ({
-      label: line.name,
-      facets: [{ scale: "x", auto: true }, { scale: "y", auto: true }],
-      stroke: colourOf(line.slot),
-      width: 1.5,
-      dash: [...DASHES[Math.floor(line.slot / HUES) % DASHES.length]!],
-      paths: (): uPlot.Series.Paths | null => null,
-    }));
+    const axis = { stroke: () => colour("--muted"), font, grid, ticks: { ...grid, size: 4 } };
     const options = {
       mode: 2,
       ...this.size(),
-      padding: [8, 12, 0, 0],
+      padding: [8, this.view.xKind === "wall" ? 30 : 12, 0, 0],
       legend: { show: false },
       cursor: {
-        drag: { x: true, y: true, uni: 20, setScale: false },
+        drag: { x: true, y: true, uni: BOX, setScale: false },
         points: { show: false },
         dataIdx: (): number => 0,
       },
       scales: {
-        x: { time: false, distr: this.view.xLog ? 3 : 1, range: () => this.xRange() },
-        y: { distr: this.view.yLog ? 3 : 1, range: () => this.yRange() },
+        x: { time: false, distr: this.view.xLog ? 3 : 1, range: () => this.x },
+        y: { distr: this.view.yLog ? 3 : 1, range: () => this.y },
       },
       axes: [
-        { ...axis, scale: "x", space: 52, values: (_: uPlot, ticks: number[]) => this.xLabels(ticks), size: 34 },
         {
-          ...axis,
-          scale: "y",
-          ...(unit === "bytes" || unit === "bytes/s" ? { incrs: byteSteps(unit) } : {}),
-          values: (_: uPlot, ticks: number[]) => this.yLabels(ticks, unit),
+          ...axis, scale: "x", space: this.view.xKind === "wall" ? 84 : 52, size: 24,
+          label: this.view.xName, labelSize: 16, labelGap: 0, labelFont: font,
+          values: (_: uPlot, ticks: number[]) => this.keep("x", ticks, this.xLabels(ticks)),
+        },
+        {
+          ...axis, scale: "y", space: 34,
+          ...(this.view.unit.startsWith("bytes") ? { incrs: byteSteps(this.view.unit) } : {}),
+          values: (_: uPlot, ticks: number[]) => this.keep("y", ticks, this.yLabels(ticks)),
           size: (_: uPlot, labels: string[] | null) =>
             14 + 6.8 * Math.max(3, ...(labels ?? []).map((each) => each?.length ?? 0)),
         },
       ],
-      series: [{}, ...seriesOptions],
+      series: [{}, { facets: [{ scale: "x", auto: true }, { scale: "y", auto: true }], paths: () => null }],
       hooks: {
         draw: [(plot: uPlot) => this.draw(plot)],
         setSelect: [(plot: uPlot) => this.select(plot)],
         setCursor: [(plot: uPlot) => this.moved(plot)],
-        ready: [
-          (plot: uPlot) => {
-            plot.over.addEventListener("dblclick", () => {
-              this.yZoom = null;
-              this.events.onZoom(null);
-            });
-          },
-        ],
+        ready: [(plot: uPlot) => this.listen(plot)],
       },
     };
-    this.plot = new uPlot(options as unknown as uPlot.Options, this.data(), this.host);
+    this.plot = new uPlot(options as unknown as uPlot.Options, NOTHING, this.host);
+  }
+
+  private listen(plot: uPlot): void {
+    const drag = plot.cursor.drag as { x: boolean; y: boolean };
+    let down: MouseEvent | null = null;
+    plot.over.addEventListener("mousedown", (event) => {
+      // With Shift only the y axis; uPlot looks at these with every move.
+      drag.x = !event.shiftKey;
+      drag.y = true;
+      down = event;
+    }, { capture: true });
+    plot.over.addEventListener("click", (event) => {
+      const still = down && Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) < CLICK;
+      if (!still) return;
+      const box = plot.over.getBoundingClientRect();
+      this.events.onPick(plot.posToVal(event.clientX - box.left, "x"), plot.posToVal(event.clientY - box.top, "y"));
+    });
+    plot.over.addEventListener("dblclick", () => this.events.onZoom(null));
+    plot.over.addEventListener("wheel", (event) => {
+      const by = event.deltaX || (event.shiftKey ? event.deltaY : 0);
+      if (!by || !this.view.zoom) return;
+      event.preventDefault();
+      this.events.onZoom([plot.posToVal(by, "x"), plot.posToVal(plot.over.clientWidth + by, "x")]);
+    });
   }
 
   // Axes
+
+  private keep(axis: "x" | "y", at: number[], labels: (string | null)[]): (string | null)[] {
+    this.ticks[axis] = { at: [...at], labels };
+    return labels;
+  }
 
   private xLabels(ticks: number[]): (string | null)[] {
     const { xKind } = this.view;
@@ -206,148 +286,64 @@ export class LineChart {
       // The day is said once, where it changes.
       return texts.map((each, i) => (i && each.slice(0, 10) === texts[i - 1]!.slice(0, 10) ? each.slice(11) : each.slice(5)));
     }
-    if (xKind !== "step") return ticks.map((tick) => (tick === null ? null : formatSeconds(tick)));
-    const labels = tickLabels(clean);
-    return ticks.map((tick) => (tick === null || tick % 1 ? null : labels[clean.indexOf(tick)]!));
+    if (xKind === "relative") return ticks.map((tick) => (tick === null ? null : formatSeconds(tick)));
+    const labels = tickLabels(clean, "");
+    const whole = xKind === "step";
+    return ticks.map((tick) => (tick === null || (whole && tick % 1) ? null : labels[clean.indexOf(tick)]!));
   }
 
-  private yLabels(ticks: number[], unit: Unit): (string | null)[] {
-    if (!this.view.yLog) return tickLabels(ticks, unit);
-    return ticks.map((tick) => {
-      const power = Math.log10(tick);
-      return Math.abs(power - Math.round(power)) < 1e-9 ? formatNumber(tick, unit) : null;
-    });
-  }
-
-  private xRange(): [number, number] {
-    if (this.view.zoom) return this.view.zoom;
-    let low = Infinity;
-    let high = -Infinity;
-    for (const line of this.shown()) {
-      for (const [from, to] of strokes(line.x)) {
-        low = Math.min(low, this.view.xLog ? firstPositive(line.x, from, to) : line.x[from]!);
-        high = Math.max(high, line.x[to - 1]!);
-      }
-    }
-    if (low === Infinity) return this.view.xLog ? [1, 10] : [0, 1];
-    if (low === high) return this.view.xLog ? [low / 2, low * 2] : [low - 1, low + 1];
-    return [low, high];
-  }
-
-  private yRange(): [number, number] {
-    if (this.yZoom) return this.yZoom;
-    const [from, to] = this.xRange();
-    const values: number[] = [];
-    for (const line of this.shown()) {
-      for (const part of line.raw ? [line, line.raw] : [line]) {
-        for (let i = 0; i < part.x.length; i++) {
-          const y = part.y[i]!;
-          const inside = part.x[i]! >= from && part.x[i]! <= to;
-          if (inside && Number.isFinite(y) && (!this.view.yLog || y > 0)) values.push(y);
-        }
-      }
-    }
-    this.above = 0;
-    if (!values.length) return this.view.yLog ? [0.1, 1] : [0, 1];
-    let low = values.reduce((a, b) => Math.min(a, b));
-    let high = values.reduce((a, b) => Math.max(a, b));
-    const middle = this.view.outliers ? null : middleRange(values);
-    if (middle) {
-      [low, high] = middle;
-      this.above = values.filter((each) => each < low || each > high).length;
-    }
-    if (this.view.yLog) return low === high ? [low / 2, high * 2] : [low / 1.1, high * 1.1];
-    if (low === high) {
-      const room = Math.abs(low) * 0.1 || 1;
-      return [low - room, high + room];
-    }
-    const room = (high - low) * 0.05;
-    // A curve that touches zero from above stands on it.
-    return [low >= 0 && low <= room ? 0 : low - room, high + room];
-  }
-
-  private shown(): Line[] {
-    return this.lines.filter((line) => !this.hidden.has(line.name));
+  private yLabels(ticks: number[]): (string | null)[] {
+    if (!this.view.yLog) return tickLabels(ticks, this.view.unit);
+    const powers = ticks.filter(isPowerOfTen).length;
+    // Less than two powers of ten in view would leave the axis without words.
+    return ticks.map((tick) => (powers < 2 || isPowerOfTen(tick) ? formatNumber(tick, this.view.unit) : null));
   }
 
   // Drawing
 
   private draw(plot: uPlot): void {
     const { ctx, bbox } = plot;
+    const ratio = devicePixelRatio || 1;
     ctx.save();
     ctx.beginPath();
     ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     ctx.clip();
     ctx.lineJoin = "round";
     ctx.lineCap = "round";
-    for (const line of this.shown()) {
+    const shown = this.shown;
+    const frame = this.frame(bbox.width, bbox.height, bbox.left, bbox.top);
+    frame.columns = Math.ceil(bbox.width / ratio / (shown.length > 2 * MOST_RAW ? 2 : 1));
+    const raised = shown.some((line) => line.key === this.raised) ? this.raised : null;
+    const order = raised ? [...shown].sort((a, b) => Number(a.key === raised) - Number(b.key === raised)) : shown;
+    for (const line of order) {
       ctx.strokeStyle = ctx.fillStyle = colourOf(line.slot);
-      if (line.raw) {
-        ctx.globalAlpha = RAW_ALPHA;
-        this.stroke(plot, line.raw, []);
-        ctx.globalAlpha = 1;
-      }
-      this.stroke(plot, line, DASHES[Math.floor(line.slot / HUES) % DASHES.length]!);
-      this.marks(plot, line);
+      drawBand(ctx, line, frame);
     }
+    for (const line of order) {
+      ctx.strokeStyle = ctx.fillStyle = colourOf(line.slot);
+      const back = raised !== null && line.key !== raised ? 0.35 : 1;
+      const end = this.endOf(line);
+      if (line.raw && shown.length <= MOST_RAW) {
+        const raw = { ...line, ...line.raw };
+        drawLine(ctx, raw, frame, this.endOf(line.raw, line), 1.5, RAW_ALPHA * back, []);
+      }
+      drawLine(ctx, line, frame, end, line.key === raised ? 3 : line.band ? 2.2 : 1.5, line.alpha * back, dashOf(line.slot));
+      if (line.alpha === 1) drawSeams(ctx, line, frame, end);
+      const until = this.view.until?.(line) ?? Infinity;
+      drawMarks(ctx, line, frame, bbox.top, bbox.top + bbox.height, until < 0 ? Infinity : until);
+    }
+    this.drawMoments(ctx, frame, bbox.top, bbox.top + bbox.height);
     ctx.restore();
   }
 
-  private stroke(plot: uPlot, columns: Columns, dash: readonly number[]): void {
-    const { ctx, bbox } = plot;
-    const ratio = devicePixelRatio || 1;
-    ctx.lineWidth = 1.5 * ratio;
-    ctx.setLineDash(dash.map((each) => each * ratio));
-    const { x, y } = columns;
-    const few = x.length <= FEW_POINTS;
-    ctx.beginPath();
-    const dots: [number, number][] = [];
-    for (const [from, to] of strokes(x)) {
-      const part = { x: sub(x, from, to), y: sub(y, from, to) };
-      let pen = false;
-      let alone: [number, number] | null = null;
-      for (const i of extremes(part, Math.ceil(bbox.width / ratio))) {
-        const value = part.y[i]!;
-        const drawn = Number.isFinite(value) && (!this.view.yLog || value > 0) && (!this.view.xLog || part.x[i]! > 0);
-        if (!drawn) {
-          if (alone) dots.push(alone);
-          pen = false;
-          alone = null;
-          continue;
-        }
-        const px = plot.valToPos(part.x[i]!, "x", true);
-        const py = Math.max(-1e6, Math.min(1e6, plot.valToPos(value, "y", true)));
-        if (pen) ctx.lineTo(px, py);
-        else ctx.moveTo(px, py);
-        alone = pen ? null : [px, py];
-        pen = true;
-        if (few) dots.push([px, py]);
-      }
-      if (alone) dots.push(alone);
-    }
-    ctx.stroke();
-    ctx.setLineDash([]);
-    for (const [px, py] of dots) {
-      ctx.beginPath();
-      ctx.arc(px, py, 2 * ratio, 0, 2 * Math.PI);
-      ctx.fill();
-    }
-  }
-
-  /** Triangles where a line has no place: infinity at the top, NaN and the rest at the bottom. */
-  private marks(plot: uPlot, line: Line): void {
-    const { ctx, bbox } = plot;
-    const size = 4 * (devicePixelRatio || 1);
-    for (const [x, value] of line.marks) {
-      const at = plot.valToPos(x, "x", true);
-      const above = value === Infinity;
-      const edge = above ? bbox.top : bbox.top + bbox.height;
-      const inward = edge + (above ? 2 : -2) * size;
-      ctx.beginPath();
-      ctx.moveTo(at, edge);
-      ctx.lineTo(at - size, inward);
-      ctx.lineTo(at + size, inward);
-      ctx.fill();
+  private drawMoments(pen: CanvasRenderingContext2D, frame: Frame, top: number, bottom: number): void {
+    pen.strokeStyle = colour("--accent");
+    pen.lineWidth = 2 * (devicePixelRatio || 1);
+    for (const moment of this.view.moments) {
+      pen.beginPath();
+      pen.moveTo(frame.x(moment), top);
+      pen.lineTo(frame.x(moment), bottom);
+      pen.stroke();
     }
   }
 
@@ -355,29 +351,29 @@ export class LineChart {
 
   private select(plot: uPlot): void {
     const { left, top, width, height } = plot.select;
-    if (width < 4 && height < 4) return;
-    if (width >= 4) {
-      const stretch: [number, number] = [plot.posToVal(left, "x"), plot.posToVal(left + width, "x")];
-      if (height >= 20 && height < plot.over.clientHeight) {
-        this.yZoom = [plot.posToVal(top + height, "y"), plot.posToVal(top, "y")];
-      }
-      plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-      const yZoom = this.yZoom;
-      this.events.onZoom(stretch);
-      this.yZoom = yZoom;
-      plot.setData(this.data());
-      return;
-    }
-    this.yZoom = [plot.posToVal(top + height, "y"), plot.posToVal(top, "y")];
     plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    plot.setData(this.data());
+    if (width < CLICK && height < CLICK) return;
+    const tall = height >= BOX && height < plot.over.clientHeight;
+    const onlyY = width >= plot.over.clientWidth || width < CLICK;
+    if (tall) this.events.onYZoom([plot.posToVal(top + height, "y"), plot.posToVal(top, "y")]);
+    if (!onlyY) this.events.onZoom([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")]);
   }
 
   private moved(plot: uPlot): void {
     const { left, event } = plot.cursor as { left?: number; event?: Event | null };
     if (!event) return; // moved by another chart
-    this.events.onCursor(left === undefined || left < 0 ? null : plot.posToVal(left, "x"));
+    const x = left === undefined || left < 0 ? null : plot.posToVal(left, "x");
+    this.showDots(x);
+    this.events.onCursor(x);
   }
+}
+
+/** uPlot's own data: it draws no lines, and asks for the ranges when it gets any. */
+const NOTHING = [null, [[0], [0]]] as unknown as uPlot.AlignedData;
+
+function isPowerOfTen(tick: number): boolean {
+  const power = Math.log10(tick);
+  return Math.abs(power - Math.round(power)) < 1e-9;
 }
 
 /** Distances of ticks that are round in the unit of their labels, as in 256 MiB. */
@@ -387,14 +383,4 @@ function byteSteps(unit: Unit): (plot: uPlot, axis: number, low: number, high: n
     const { factor } = scaleOf(Math.max(Math.abs(low), Math.abs(high)), unit);
     return round.map((each) => each * factor);
   };
-}
-
-function sub(values: ArrayLike<number>, from: number, to: number): ArrayLike<number> {
-  if (from === 0 && to === values.length) return values;
-  return Array.prototype.slice.call(values, from, to) as number[];
-}
-
-function firstPositive(x: ArrayLike<number>, from: number, to: number): number {
-  for (let i = from; i < to; i++) if (x[i]! > 0) return x[i]!;
-  return Infinity;
 }

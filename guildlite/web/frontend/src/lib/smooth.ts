@@ -15,9 +15,10 @@ export function smooth(values: ArrayLike<number>, weight: number): Float64Array 
       out[i] = value;
       continue;
     }
-    mean = weight * mean + (1 - weight) * value;
     bias *= weight;
-    out[i] = mean / (1 - bias);
+    // The mean and its correction in one: what is constant stays so to the last digit.
+    mean += ((1 - weight) / (1 - bias)) * (value - mean);
+    out[i] = mean;
   }
   return out;
 }

@@ -5,112 +5,190 @@
  * a live one when it is first seen. Only cards in view are asked for and drawn.
  */
 import "./metrics.css";
-import { Card, save } from "../charts/card.ts";
-import { fetchSeries, Refused, type Wanted } from "../api/series.ts";
+import { Refused } from "../api/series.ts";
+import { Card } from "../charts/card.ts";
+import { Controls } from "../charts/controls.ts";
+import { Feed } from "../charts/feed.ts";
+import { forgetColours } from "../charts/palette.ts";
+import { make } from "../charts/panel.ts";
+import { Pins } from "../charts/pins.ts";
+import { clockOf, replayText } from "../charts/replay.ts";
 import { Bar, RETRY_S } from "../lib/bar.ts";
-import { MAX_SMOOTH, parseState, writeState, type State } from "../lib/state.ts";
+import { registerKeys } from "../lib/keys.ts";
+import { MAX_SMOOTH, parseState, writeState, type Look, type State } from "../lib/state.ts";
 
 const main = document.querySelector<HTMLElement>("#main")!;
-/** Characters of names in one request, well below what an address may have. */
-const MAX_NAMES = 3000;
+/** The reader's own smoothing, for pages whose address says none. */
+const REMEMBERED = "guildlite.smooth";
 
 class MetricsPage {
   private state: State = parseState(new URLSearchParams(location.search));
-  private readonly cards: Card[] = [];
+  private readonly cards = new Map<Element, Card>();
   private readonly visible = new Set<Card>();
-  private readonly waiting = new Set<Card>();
+  private readonly feed = new Feed();
+  private readonly pins = new Pins();
+  private readonly bar = new Bar(document.querySelector<HTMLElement>(".live"));
+  private readonly said = make("p", { class: "hidden", role: "status", "aria-live": "polite" });
+  private readonly controls: Controls;
   private live = main.dataset["live"] === "1";
   private timer: ReturnType<typeof setTimeout> | undefined;
   private busy = false;
   private again = false;
-  private readonly bar = new Bar(document.querySelector<HTMLElement>(".live"));
+  /** Whether whole series are fetched ahead of smoothing. */
+  private prepared = false;
+  private current: Card | null = null;
+  private addressTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor() {
+    this.controls = new Controls({
+      change: (changes) => this.change(changes),
+      prepare: () => this.prepare(),
+      replay: {
+        change: (replay, still) => this.change({ replay }, still),
+        duration: () => clockOf(this.series(), 1).at_s,
+      },
+    });
+  }
 
   start(): void {
-    const byElement = new Map<Element, Card>();
-    const seen = new IntersectionObserver(
-      (entries) => {
-        for (const { target, isIntersecting } of entries) {
-          const card = byElement.get(target) ?? (isIntersecting ? this.make(target as HTMLElement, byElement) : null);
-          if (!card) continue;
-          if (isIntersecting) this.appear(card);
-          else this.visible.delete(card);
-        }
-      },
-      { rootMargin: "200px 0px" },
-    );
+    this.remember();
+    main.append(this.said);
+    const seen = new IntersectionObserver((entries) => this.watch(entries), { rootMargin: "300px 0px" });
     for (const element of document.querySelectorAll("article[data-lines]")) seen.observe(element);
-    this.controls();
-    document.addEventListener("keydown", (event) => this.key(event));
-    addEventListener("resize", () => this.cards.forEach((card) => card.resize()));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw(true));
+    this.keys();
+    for (const event of ["pointerover", "focusin"]) {
+      document.addEventListener(event, ({ target }) => {
+        const named = (target as Element).closest<HTMLElement>("[data-raise]")?.dataset["raise"] ?? null;
+        for (const card of this.visible) card.raise(named);
+      });
+    }
+    addEventListener("resize", () => this.visible.forEach((card) => card.resize()));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      forgetColours();
+      this.redraw();
+    });
     document.addEventListener("visibilitychange", () => this.schedule(0));
     addEventListener("popstate", () => {
       this.state = parseState(new URLSearchParams(location.search));
-      this.showControls();
-      this.reload();
+      this.update();
     });
-    this.movePins();
+    this.pins.show(this.state.pins);
+    this.showControls();
     this.schedule();
   }
 
-  private make(element: HTMLElement, byElement: Map<Element, Card>): Card {
-    const card = new Card(element, this.state, {
-      onZoom: (stretch) => this.change({ zoom: stretch }),
-      onCursor: (from, x) => this.cursor(from, x),
-      onPin: (title) => this.pin(title),
-    });
-    byElement.set(element, card);
-    this.cards.push(card);
-    return card;
+  private watch(entries: readonly IntersectionObserverEntry[]): void {
+    for (const { target, isIntersecting } of entries) {
+      const card = this.cards.get(target) ?? (isIntersecting ? this.make(target as HTMLElement) : null);
+      if (!card) continue;
+      if (!isIntersecting) {
+        this.visible.delete(card);
+        if (!card.isFull) card.rest();
+        continue;
+      }
+      this.visible.add(card);
+      if (card.loaded) card.render(this.state, this.clock());
+    }
+    this.schedule(0);
   }
 
-  private appear(card: Card): void {
-    this.visible.add(card);
-    if (!card.loaded) this.waiting.add(card);
-    else card.render(this.state);
-    this.schedule(0);
+  private make(element: HTMLElement): Card {
+    const card = new Card(element, this.state, {
+      change: (changes) => this.change(changes),
+      look: (title, look) => this.changeLook(title, look),
+      cursor: (from, x) => this.cursor(from, x),
+      say: (text) => (this.said.textContent = text),
+      full: (one, on) => this.full(one, on),
+    });
+    for (const event of ["pointerenter", "focusin"]) element.addEventListener(event, () => (this.current = card));
+    this.cards.set(element, card);
+    return card;
   }
 
   // State
 
-  private change(changes: Partial<State>): void {
+  /** Take what an earlier page was smoothed with, and say so in the address. */
+  private remember(): void {
+    if (new URLSearchParams(location.search).has("smooth")) return;
+    try {
+      const smooth = Number(localStorage.getItem(REMEMBERED) ?? 0);
+      if (smooth > 0 && smooth <= MAX_SMOOTH) this.state = { ...this.state, smooth };
+    } catch {
+      return; // storage is switched off
+    }
+    if (this.state.smooth) this.writeAddress();
+  }
+
+  private change(changes: Partial<State>, still = true): void {
     const before = this.state;
-    this.state = { ...this.state, ...changes };
-    const query = new URLSearchParams(location.search);
+    this.state = { ...before, ...changes };
     // Positions on one axis mean nothing on another.
     if (before.x !== this.state.x && !("zoom" in changes)) this.state.zoom = null;
+    if (before.smooth !== this.state.smooth) {
+      try {
+        localStorage.setItem(REMEMBERED, String(this.state.smooth));
+      } catch {
+        // Then it is only in the address.
+      }
+    }
+    if (still) this.writeSoon();
+    this.update(before);
+  }
+
+  private changeLook(title: string, look: Partial<Look> | null): void {
+    const own = { ...this.state.own };
+    const before = own[title]?.yZoom;
+    delete own[title];
+    if (look) own[title] = { ...this.state.own[title], ...look };
+    else if (before) own[title] = { yZoom: before };
+    this.change({ own });
+  }
+
+  private update(before?: State): void {
+    if (!before || String(before.pins) !== String(this.state.pins)) this.pins.show(this.state.pins);
+    this.redraw();
+    this.showControls();
+    this.schedule(0);
+  }
+
+  /** Browsers allow some hundred changes of the address in half a minute, a slider makes more. */
+  private writeSoon(): void {
+    clearTimeout(this.addressTimer);
+    this.addressTimer = setTimeout(() => this.writeAddress(), 100);
+  }
+
+  private writeAddress(): void {
+    const query = new URLSearchParams(location.search);
     writeState(this.state, query);
     history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}`);
-    this.showControls();
-    if (String(before.zoom) !== String(this.state.zoom)) this.reload();
-    else this.redraw();
-    this.schedule(0);
   }
 
-  private redraw(anew = false): void {
-    for (const card of this.visible) {
-      if (anew) card.resize();
-      if (card.loaded) card.render(this.state);
-    }
+  private redraw(): void {
+    const clock = this.clock();
+    for (const card of this.visible) if (card.loaded) card.render(this.state, clock);
   }
 
-  /** Ask for everything in view again: another stretch has other points. */
-  private reload(): void {
-    for (const card of this.cards) card.forget();
-    for (const card of this.visible) this.waiting.add(card);
-    this.redraw();
-    this.schedule(0);
+  private series(): Card["series"][number][] {
+    return [...this.cards.values()].flatMap((card) => card.series).filter((each) => each.loaded);
+  }
+
+  private clock(): ReturnType<typeof clockOf> | null {
+    return this.state.replay ? clockOf(this.series(), this.state.replay.share) : null;
   }
 
   // Data
 
+  private prepare(): void {
+    if (this.prepared) return;
+    this.prepared = true;
+    this.schedule(0);
+  }
+
   private schedule(delay_s?: number): void {
     clearTimeout(this.timer);
     if (delay_s === undefined) {
-      if (!this.live || !this.state.pace || document.hidden) {
-        if (!this.waiting.size) return;
-        delay_s = 0;
-      } else delay_s = this.state.pace;
+      if (!this.live || !this.state.pace || document.hidden) return;
+      delay_s = this.state.pace;
     }
     this.timer = setTimeout(() => void this.look(), delay_s * 1000);
   }
@@ -138,57 +216,16 @@ class MetricsPage {
   }
 
   private async pull(): Promise<void> {
-    const cards = [...this.visible];
-    this.waiting.clear();
-    const wanted = this.wanted(cards);
-    for (const batch of wanted) {
-      const answer = await fetchSeries(batch);
-      const changed = new Set<Card>();
-      for (const series of answer.series) {
-        for (const card of cards) {
-          if (card.cursor(series.run, series.tag) === null) continue;
-          if (!series.anew && !series.x.length && !series.non_finite.length) continue;
-          card.take(series, batch.smooth);
-          changed.add(card);
-        }
-      }
-      for (const card of changed) card.render(this.state);
-      if (this.live && !answer.live) this.ended();
-    }
-  }
-
-  /** Requests for what the cards lack: cards of the same runs together, within an address. */
-  private wanted(cards: readonly Card[]): Wanted[] {
-    const { zoom, x, smooth } = this.state;
-    const axis = x === "step" ? ("step" as const) : ("time" as const);
-    const stretch = zoom && x !== "relative" ? { from: zoom[0], to: zoom[1] } : {};
-    const batches: { cards: Card[]; tags: Set<string>; runs: readonly string[]; size: number }[] = [];
-    for (const card of cards) {
-      if (!this.live && card.loaded && !card.stale) continue;
-      const size = card.tags.join("").length;
-      const last = batches.at(-1);
-      const fits = last && String(last.runs) === String(card.runs) && last.size + size <= MAX_NAMES && last.tags.size < 40;
-      const batch = fits ? last : { cards: [], tags: new Set<string>(), runs: card.runs, size: String(card.runs).length };
-      if (batch !== last) batches.push(batch);
-      batch.cards.push(card);
-      batch.size += size;
-      for (const tag of card.tags) batch.tags.add(tag);
-    }
-    return batches.map((batch) => {
-      const tags = [...batch.tags];
-      const cursor = (run: string, tag: string): number =>
-        Math.min(...batch.cards.map((card) => card.cursor(run, tag) ?? Infinity), Number.MAX_SAFE_INTEGER);
-      const known = (at: number): number => (at === Number.MAX_SAFE_INTEGER ? -1 : at);
-      return {
-        runs: batch.runs,
-        tags,
-        after: batch.runs.flatMap((run) => tags.map((tag) => known(cursor(run, tag)))),
-        px: Math.min(2000, Math.max(200, Math.round(batch.cards[0]!.width))),
-        smooth,
-        axis,
-        ...stretch,
-      };
+    const { state } = this;
+    this.feed.following = this.live && this.state.pace > 0;
+    const clock = this.clock();
+    const changed = new Set<Card>();
+    const live = await this.feed.pull([...this.visible], state, this.prepared, (card) => {
+      changed.add(card);
+      if (this.visible.has(card) && card.loaded) card.render(this.state, clock);
     });
+    if (changed.size) this.showControls();
+    if (this.live && live === false) this.ended();
   }
 
   /** The run is over: the head of the page says how, from the server's own words. */
@@ -203,6 +240,7 @@ class MetricsPage {
           if (made) document.querySelector(part)?.replaceWith(made);
         }
       });
+    this.showControls();
   }
 
   // Pointer and keys
@@ -214,96 +252,72 @@ class MetricsPage {
     }
   }
 
-  private key(event: KeyboardEvent): void {
-    const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea")) return;
-    const full = this.cards.find((card) => card.element.classList.contains("full"));
-    if (event.key === "Escape" && full) full.toggleFull(false);
-    else if (event.key === "l") this.change({ yLog: !this.state.yLog });
-    else if (event.key === "r" && this.state.zoom) this.change({ zoom: null });
-    else if (event.key === "/") {
-      event.preventDefault();
-      document.querySelector<HTMLInputElement>("#tags")?.focus();
-    }
+  private get fullCard(): Card | undefined {
+    return [...this.cards.values()].find((card) => card.isFull);
   }
 
-  private pin(title: string): void {
-    const pins = this.state.pins.includes(title)
-      ? this.state.pins.filter((each) => each !== title)
-      : [...this.state.pins, title];
-    this.change({ pins });
-    location.reload();
+  private full(card: Card, on: boolean): void {
+    this.fullCard?.setFull(false);
+    card.setFull(on);
+    if (on) card.render(this.state, this.clock());
   }
 
-  private movePins(): void {
-    if (!this.state.pins.length) return;
-    const articles = [...document.querySelectorAll<HTMLElement>("article[data-title]")];
-    const pinned = this.state.pins.flatMap((pin) => articles.filter((each) => each.dataset["title"] === pin));
-    const group = document.querySelector("section.group");
-    if (!pinned.length || !group) return;
-    const section = document.createElement("section");
-    section.className = "group";
-    const heading = document.createElement("h2");
-    heading.textContent = "Pinned";
-    const cards = document.createElement("div");
-    cards.className = "cards";
-    cards.append(...pinned);
-    section.append(heading, cards);
-    group.before(section);
-    for (const each of document.querySelectorAll("section.group")) {
-      if (each.querySelector(".cards") && !each.querySelector("article")) each.remove();
-    }
+  /** The card before or after the one that fills the window. */
+  private turn(by: number): void {
+    const full = this.fullCard;
+    const articles = [...document.querySelectorAll<HTMLElement>("article[data-lines]")];
+    const at = full ? articles.indexOf(full.element) : -1;
+    const next = articles[at + by];
+    if (!full || !next) return;
+    const card = this.cards.get(next) ?? this.make(next);
+    this.visible.add(card);
+    this.full(card, true);
+    this.schedule(0);
+  }
+
+  private keys(): void {
+    const smooth = (by: number): void =>
+      this.change({ smooth: Math.min(MAX_SMOOTH, Math.max(0, Number((this.state.smooth + by).toFixed(2)))) });
+    registerKeys("Charts", [
+      { key: "l", label: "log y axis", run: () => this.change({ yLog: !this.state.yLog }) },
+      { key: "[", label: "smooth less", run: () => smooth(-0.1) },
+      { key: "]", label: "smooth more", run: () => smooth(0.1) },
+      { key: "r", label: "whole range", run: () => this.change({ zoom: null }) },
+      { key: "p", label: "pin the chart pointed at", run: () => this.current?.pin() },
+      { key: "f", label: "let it fill the window", run: () => this.current && this.full(this.current, !this.current.isFull) },
+      { key: "PageDown", label: "next chart, in the full window", run: (event) => this.fullCard && (event.preventDefault(), this.turn(1)) },
+      { key: "PageUp", label: "chart before", run: (event) => this.fullCard && (event.preventDefault(), this.turn(-1)) },
+      { key: "Escape", label: "end the full window", run: () => this.fullCard?.setFull(false) },
+      {
+        key: "/", label: "filter",
+        run: (event) => {
+          event.preventDefault();
+          document.querySelector<HTMLInputElement>("#tags")?.focus();
+        },
+      },
+    ]);
   }
 
   // Controls
 
-  private controls(): void {
-    const form = document.querySelector<HTMLFormElement>("[data-controls]");
-    if (!form) return;
-    form.hidden = false;
-    form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("input", () => {
-      const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
-      this.change({
-        x: field("x").value as State["x"],
-        smooth: slideToWeight(Number(field("smooth").value)),
-        xLog: field("xlog").checked,
-        yLog: field("ylog").checked,
-        outliers: !field("outliers").checked,
-        pace: Number(field("pace").value),
-      });
-    });
-    form.querySelector("[data-act=reset]")!.addEventListener("click", () => this.change({ zoom: null }));
-    form.querySelector("[data-act=csv]")!.addEventListener("click", () => {
-      const head = "run,series,step,time,value\n";
-      const rows = this.cards.filter((card) => card.loaded).map((card) => card.csv().slice(head.length));
-      save(`${main.dataset["name"]}.csv`, new Blob([head, ...rows], { type: "text/csv" }));
-    });
-    this.showControls();
-  }
-
   private showControls(): void {
-    const form = document.querySelector<HTMLFormElement>("[data-controls]");
-    if (!form) return;
-    const field = (name: string): HTMLInputElement => form.elements.namedItem(name) as HTMLInputElement;
-    field("x").value = this.state.x;
-    if (document.activeElement !== field("smooth")) field("smooth").value = String(weightToSlide(this.state.smooth));
-    form.querySelector("output")!.value = this.state.smooth.toFixed(this.state.smooth > 0.99 ? 3 : 2);
-    field("xlog").checked = this.state.xLog;
-    field("ylog").checked = this.state.yLog;
-    field("outliers").checked = !this.state.outliers;
-    field("pace").value = String(this.state.pace);
-    form.querySelector<HTMLElement>("[data-act=reset]")!.hidden = this.state.zoom === null;
+    const all = this.series();
+    const clock = this.clock();
+    const step = this.state.replay ? null : all.reduce<number | null>((most, each) => Math.max(most ?? -Infinity, each.lastStep ?? -Infinity), null);
+    this.controls.show(this.state, {
+      segmented: all.some((each) => each.segmented),
+      lines: Math.max(0, ...[...this.cards.values()].map((card) => card.series.length)),
+      step: step === null || !Number.isFinite(step) ? "" : `step ${step.toLocaleString("en-US")}`,
+      ended: !this.live && all.length > 0,
+    });
+    this.controls.replay.show(this.state.replay, replayText(clock?.at_s ?? 0, this.replayStep()));
   }
-}
 
-/** The slider is finer where smoothing is strong: its way is the logarithm of what is forgotten. */
-function slideToWeight(slide: number): number {
-  return Math.min(MAX_SMOOTH, Number((1 - 10 ** (-3 * slide)).toFixed(3)));
-}
-
-function weightToSlide(weight: number): number {
-  return -Math.log10(1 - weight) / 3;
+  /** The step a replay has come to, where steps are the axis. */
+  private replayStep(): number | null {
+    const steps = [...this.visible].flatMap((card) => card.replayStep ?? []);
+    return this.state.replay && steps.length ? Math.max(...steps) : null;
+  }
 }
 
 new MetricsPage().start();

@@ -5,7 +5,7 @@
  * Links and forms of the page work without it; with it they do the same at once.
  */
 import "./runs.css";
-import { Bar } from "../lib/bar.ts";
+import { Bar, RETRY_S } from "../lib/bar.ts";
 import { Choice } from "../lib/choice.ts";
 import { Combobox, type Completion } from "../lib/combobox.ts";
 import { registerKeys } from "../lib/keys.ts";
@@ -13,7 +13,7 @@ import { morph } from "../lib/morph.ts";
 
 const TYPING_MS = 100;
 const SCROLL_MS = 150;
-const RETRY_S = 3;
+
 /** Header by which curves that take time come with the next look. */
 const CURVES = "x-gl-curves";
 const MOST_COMPARED = Number(document.querySelector<HTMLElement>("#compare")?.title.match(/\d+/)?.[0] ?? 20);
