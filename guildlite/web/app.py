@@ -13,6 +13,7 @@ from guildlite.http import Guard, Tokens, install_error_handlers, install_static
 from guildlite.project import Project
 from guildlite.web.actions.routes import FORM_PREFIXES, Actions, make_actions_router
 from guildlite.web.api import make_router
+from guildlite.web.compared.api import make_compare_router
 from guildlite.web.listing import Listing
 from guildlite.web.media.api import make_media_router
 from guildlite.web.media.cache import ContentCache
@@ -69,6 +70,7 @@ def create_app(
     install_error_handlers(app, page=renderer.error)
     app.include_router(make_router(workspace, listing, tokens))
     app.include_router(make_media_router(workspace, contents))
+    app.include_router(make_compare_router(workspace))
     app.include_router(make_actions_router(actions))
     RunsPages(workspace, listing, renderer).install(app)
     ComparePages(workspace, listing, renderer, contents).install(app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run, RunReader
@@ -13,6 +14,9 @@ from guildlite.web.media.cache import ContentCache
 from guildlite.web.media.page import PAGE_BYTES, Card, CardMaker
 from guildlite.web.media.words import Words
 from guildlite.web.workspace import Workspace, natural
+
+if TYPE_CHECKING:
+    from guildlite.runs.media import MediaSeries
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class SideBySide:
     """Images of several runs, one row a key, each at the value nearest to `step`.
 
     `step` None is each run's newest. `keys` counts all, `problem` says that the regex is bad.
+    `steps` are those that images of this page have, rising; empty where they are very many.
     """
 
     rows: list[tuple[str, list[Picture]]]
@@ -39,10 +44,13 @@ class SideBySide:
     page: int
     pages: int
     problem: str | None
+    steps: list[int]
 
 
 #: Rows of one page of images side by side.
 ROWS_PER_PAGE = 8
+#: Values of one series whose steps are looked up for the slider.
+_MOST_STEPS = 500
 
 
 def read_images(
@@ -97,6 +105,25 @@ def read_side_by_side(
         page=page,
         pages=pages,
         problem=problem,
+        steps=_steps(readers, series, chosen),
+    )
+
+
+def _steps(
+    readers: Mapping[str, RunReader],
+    series: Mapping[str, Mapping[str, MediaSeries]],
+    keys: Sequence[str],
+) -> list[int]:
+    """Return the steps of all images of these keys, none where a series is very long."""
+    held = [(name, own[key]) for name, own in series.items() for key in keys if key in own]
+    if any(each.count > _MOST_STEPS for _, each in held):
+        return []
+    return sorted(
+        {
+            item.step
+            for name, each in held
+            for item in readers[name].items(each.key, limit=_MOST_STEPS)
+        }
     )
 
 
