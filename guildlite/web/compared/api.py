@@ -1,4 +1,4 @@
-"""Comparisons under /api/v1/compare: columns for charts, tables as files, what differs between two."""
+"""Comparisons under /api/v1/compare: columns for charts, tables as files, two runs in detail."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ MOST_COLUMNS, MOST_NAMES = 60, 4000
 Words = Annotated[list[str], Query(description="ids; several times or with commas between")]
 Filter = Annotated[str | None, Query(max_length=4000, description="runs that pass, instead of ids")]
 
+Names = Annotated[list[str], Query(description="columns; without them what differs")]
+
 
 def ids_of(words: Sequence[str]) -> list[str]:
     """Return the ids of an address: a form sends the word several times, a link has commas."""
@@ -53,7 +55,7 @@ def make_compare_router(workspace: Workspace) -> APIRouter:
         request: Request,
         run: Words = [],  # noqa: B006
         q: Filter = None,
-        column: Annotated[list[str], Query(description="names; without them what differs")] = [],  # noqa: B006
+        column: Names = [],  # noqa: B006
     ) -> Response:
         chosen = choose(run, q)
         found = Columns(workspace, chosen.records)
@@ -83,16 +85,15 @@ def make_compare_router(workspace: Workspace) -> APIRouter:
         )  # fmt: skip
         if form == "json":
             return JSON(tables.to_json(made))
-        text, ending = {
-            "csv": lambda: (tables.to_csv(made), "csv"),
-            "markdown": lambda: (tables.to_markdown(workspace, made), "md"),
-            "latex": lambda: (tables.to_latex(workspace, made), "tex"),
-        }[form]()
+        if form == "csv":
+            text, ending = tables.to_csv(made), "csv"
+        elif form == "markdown":
+            text, ending = tables.to_markdown(workspace, made), "md"
+        else:
+            text, ending = tables.to_latex(workspace, made), "tex"
         headers = {"content-disposition": f'attachment; filename="runs.{ending}"'}
         media_type = f"text/{'csv' if form == 'csv' else 'plain'}; charset=utf-8"
-        return Response(
-            text.encode("utf-8", "replace"), media_type=media_type, headers=headers
-        )
+        return Response(text.encode("utf-8", "replace"), media_type=media_type, headers=headers)
 
     @api.get("/diff", summary="What differs between two runs")
     def diff(run: Words) -> JSON:

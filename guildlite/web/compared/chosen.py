@@ -20,8 +20,8 @@ MOST_RUNS = 10_000
 class Chosen:
     """The runs of a comparison. `filter` is None where they are named one by one.
 
-    `matching` counts what the filter lets through, of `of` runs in all; `problem` says what is wrong
-    with it, and then there are no runs. `notices` says how its names were understood.
+    `matching` counts what the filter lets through, of `of` runs in all; `problem` says what is
+    wrong with it, and then there are no runs. `notices` says how its names were understood.
     """
 
     records: list[RunRecord]

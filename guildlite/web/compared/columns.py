@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from math import isfinite
+from typing import Any, NamedTuple
 
 from guildlite.index import RunRecord
+from guildlite.index.record import Reduced
 from guildlite.query.nodes import Field
 from guildlite.query.plain import value_of
 from guildlite.runs.compare import differing_flags
@@ -131,9 +132,7 @@ class Columns:
         if not everything:
             keys = keys[:MOST_METRICS]
         return [
-            self._metric_named(key, each)
-            for key in keys
-            for each in self._summaries(key, summary)
+            self._metric_named(key, each) for key in keys for each in self._summaries(key, summary)
         ]
 
     def _metric_named(self, key: str, summary: str) -> Name:
@@ -162,13 +161,13 @@ class Columns:
 
     def axes(self) -> list[Name]:
         """Return what a chart of these runs begins with: flags that differ, then last values."""
-        return self.flags(differing=True)[:8] + self.metrics("last")[:4]
+        return self.flags(differing=True)[:6] + self.metrics("last")[:3]
 
     # Values -------------------------------------------------------------------------------------
 
     def read(self, name: Name) -> Column:
         """Return the values of a column."""
-        values = [_finite(value_of(name.field, record)) for record in self.records]
+        values = self._values(name.field)
         type = name.field.type
         if type == "any":
             # Numbers beside words are words: they share one axis and one order.
@@ -180,6 +179,24 @@ class Columns:
             name.name, name.head, name.group, name.field.name, type, name.goal, values,
             best_of(values, name.goal), len(set(values) - {None}) > 1,
         )  # fmt: skip
+
+    def _values(self, field: Field) -> list[Value]:
+        """Return the finite values of a field; as `value_of` does, for ten thousand runs at once."""
+        if field.kind == "series":
+            at, key = Reduced._fields.index(field.summary), field.name
+            summaries = (record.series.get(key) for record in self.records)
+            found = [None if summary is None else summary[at] for summary in summaries]
+            return [value if value is not None and isfinite(value) else None for value in found]
+        if field.kind == "attr" and field.type != "any":
+            return [_finite(value_of(field, record)) for record in self.records]
+        read: dict[str | None, Value] = {None: None}
+        values = []
+        for record in self.records:
+            text = _written(field, record)
+            if text not in read:
+                read[text] = _finite(value_of(field, record))
+            values.append(read[text])
+        return values
 
 
 def best_of(values: Sequence[Value], goal: str | None) -> int | None:
@@ -200,12 +217,12 @@ def order_of(columns: Sequence[Column], sort: str) -> list[int] | None:
     if column is None:
         return None
     held = [at for at, value in enumerate(column.values) if value is not None]
-    held.sort(key=lambda at: _rank(column.values[at]), reverse=down)
+    # The values of a column are all numbers or all texts.
+    ranks: list[Any] = [
+        natural(value) if isinstance(value, str) else value for value in column.values
+    ]
+    held.sort(key=lambda at: ranks[at], reverse=down)
     return held + [at for at, value in enumerate(column.values) if value is None]
-
-
-def _rank(value: Value) -> object:
-    return natural(value) if isinstance(value, str) else value
 
 
 def _written(field: Field, record: RunRecord) -> str | None:
@@ -216,7 +233,7 @@ def _written(field: Field, record: RunRecord) -> str | None:
 def _finite(value: Value) -> Value:
     if isinstance(value, str):
         return value or None
-    return value if value is not None and math.isfinite(value) else None
+    return value if value is not None and isfinite(value) else None
 
 
 def _union(mappings: Iterable[Mapping[str, str]]) -> list[str]:

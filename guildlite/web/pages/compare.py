@@ -1,9 +1,10 @@
-"""The page of runs side by side: a table of what differs, curves, charts, images, two runs in detail."""
+"""The page of runs side by side: a table of what differs, curves, charts, images, two runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -81,10 +82,10 @@ class ComparePages:
             **self._parts(chosen, view, query),
         )
 
-    def _parts(self, chosen: Chosen, view: str, query: QueryParams) -> Mapping[str, object]:
+    def _parts(self, chosen: Chosen, view: str, query: QueryParams) -> dict[str, Any]:
         """Return what one view shows; runs beyond those that can have a colour are left out."""
         few = chosen.ids[:MOST_RUNS]
-        parts: dict[str, object] = {"shown": chosen.records[:MOST_RUNS]}
+        parts: dict[str, Any] = {"shown": chosen.records[:MOST_RUNS]}
         if not chosen.records:
             return parts
         if view in ("", "table", "parallel", "scatter"):
@@ -100,7 +101,7 @@ class ComparePages:
                 summaries=SUMMARIES,
                 summary=query.get("of") if query.get("of") in SUMMARIES else "usual",
                 shows_all=query.get("diff") == "0",
-                text_of=self._text_of,
+                text_of=partial(text_of, self.workspace),
                 table_url=partial(_table_url, query),
             )
         if view in ("", "curves"):
@@ -117,9 +118,6 @@ class ComparePages:
         if view == "diff":
             parts.update(self._two(chosen, query))
         return parts
-
-    def _text_of(self, record: RunRecord, column: object, place: int) -> str:
-        return text_of(self.workspace, record, column, place)  # type: ignore[arg-type]
 
     def _two(self, chosen: Chosen, query: QueryParams) -> Mapping[str, object]:
         """Return the difference of two of the runs: those picked, else the first two."""
@@ -143,9 +141,7 @@ def _table_url(query: QueryParams, form: str) -> str:
     return f"/api/v1/compare/table?{urlencode([*kept, ('form', form)])}"
 
 
-def _picked(
-    records: Sequence[RunRecord], query: QueryParams
-) -> tuple[RunRecord, RunRecord] | None:
+def _picked(records: Sequence[RunRecord], query: QueryParams) -> tuple[RunRecord, RunRecord] | None:
     """Return the runs of `a` and `b`; where one is not among the runs, the first that is free."""
     by_id = {record.id: record for record in records}
     one = by_id.get(query.get("a", "")) or next(
@@ -160,5 +156,5 @@ def _picked(
 
 
 def _undisturbed(query: QueryParams) -> bool:
-    """Whether a page without a script may load itself again: not while something is chosen on it."""
+    """Whether a page without a script may load itself again: not while something is chosen."""
     return not any(query.get(word) for word in ("tags", "step", "q"))

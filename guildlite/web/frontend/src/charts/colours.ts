@@ -49,7 +49,8 @@ function byCategory(axis: Axis): Colouring {
   const legend = shown.map((label, i) => ({ colour: colours[i]!, label }));
   if (ranked.length > shown.length) legend.push({ colour: other, label: `${ranked.length - shown.length} others` });
   if (axis.missing) legend.push({ colour: other, label: "none" });
-  const of = Uint8Array.from(values, (each) => (each === null || !shown.includes(String(each)) ? shown.length : shown.indexOf(String(each))));
+  const places = new Map(shown.map((each, i) => [each, i]));
+  const of = Uint8Array.from(values, (each) => (each === null ? shown.length : (places.get(String(each)) ?? shown.length)));
   return { colours, of, legend, ramp: false };
 }
 

@@ -37,7 +37,7 @@ const LEAST_GAP = 104;
 const REACH = 12;
 const EDGE = 6;
 /** Lines drawn while dragging, so that the hand is followed; all of them when it rests. */
-const WHILE_DRAGGING = 1500;
+const WHILE_DRAGGING = 3000;
 
 type Drag =
   | { kind: "head"; axis: number; x: number; moved: boolean }
@@ -158,7 +158,7 @@ export class ParallelChart {
     ctx.setTransform(1, 0, 0, 1, 0, 0);
     ctx.clearRect(0, 0, canvas.width, canvas.height);
     ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.lineJoin = "round";
+    ctx.lineJoin = "bevel";
     return ctx;
   }
 
@@ -219,26 +219,25 @@ export class ParallelChart {
     groups.forEach((each, i) => this.batch(surface, colours[i]!, alpha, each));
   }
 
-  /** One path of thousands of lines costs more than several of some hundred, and shows no overlap. */
+  /**
+   * Each line by itself: where many go is seen by their overlap, and one path of fifty lines takes six
+   * times as long as fifty paths. Lines one pixel wide are drawn three times as fast as wider ones.
+   */
   private batch(surface: Surface, colour: string, alpha: number, runs: readonly number[]): void {
-    const size = 50;
-    for (let from = 0; from < runs.length; from += size) {
-      surface.stroke(colour, runs.length < 50 ? 1.6 : 1.1, alpha, (pen) => {
-        for (const run of runs.slice(from, from + size)) this.trace(pen, run);
-      });
-    }
+    const width = runs.length < 50 ? 1.6 : 1;
+    for (const run of runs) surface.stroke(colour, width, alpha, (pen) => this.trace(pen, run));
   }
 
   private trace(pen: Pen, run: number): void {
     const { axes } = this.view!;
-    axes.forEach((axis, i) => {
+    for (let i = 0; i < axes.length; i++) {
       const x = this.x(i);
-      const y = this.y(axis.positions[run]!);
+      const y = this.y(axes[i]!.positions[run]!);
       if (i) pen.lineTo(x, y);
       else pen.moveTo(x, y);
       // With one axis a line has no length.
       if (axes.length === 1) pen.lineTo(x + 14, y);
-    });
+    }
   }
 
   private axes(surface: Surface): void {
@@ -261,7 +260,7 @@ export class ParallelChart {
       pen.lineTo(x, this.y(0));
     });
     const last = i === axes.length - 1 && i > 0;
-    for (const { at, label } of axis.ticks(20 / (this.height - TOP - BOTTOM))) {
+    for (const { at, label } of axis.ticks(27 / (this.height - TOP - BOTTOM))) {
       const y = this.y(at);
       surface.stroke(muted, 1, 1, (pen) => {
         pen.moveTo(x - 4, y);

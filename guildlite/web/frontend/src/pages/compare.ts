@@ -34,6 +34,7 @@ class ComparePage {
   private data: Compared | null = null;
   private columns = new Map<string, Column>();
   private readonly axes = new Map<string, Axis>();
+  private coloured: { axis: Axis | null; dark: boolean; data: Compared | null; colouring: Colouring } | null = null;
   private mask: Uint8Array = new Uint8Array();
   private shownRows = ROWS;
   private readonly controls = make("div", { class: "controls", role: "group", "aria-label": "What the chart shows" });
@@ -175,7 +176,11 @@ class ComparePage {
   private colouring(): Colouring {
     const axis = this.colourName() === "run" ? null : this.axis(this.colourName());
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    return axis ? byColumn(axis, dark) : byRun(this.data!.runs.length);
+    const last = this.coloured;
+    if (last && last.axis === axis && last.dark === dark && last.data === this.data) return last.colouring;
+    const colouring = axis ? byColumn(axis, dark) : byRun(this.data!.runs.length);
+    this.coloured = { axis, dark, data: this.data, colouring };
+    return colouring;
   }
 
   // Showing
