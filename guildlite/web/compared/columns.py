@@ -181,7 +181,7 @@ class Columns:
         )  # fmt: skip
 
     def _values(self, field: Field) -> list[Value]:
-        """Return the finite values of a field; as `value_of` does, for ten thousand runs at once."""
+        """Return the finite values of a field: as `value_of`, for ten thousand runs at once."""
         if field.kind == "series":
             at, key = Reduced._fields.index(field.summary), field.name
             summaries = (record.series.get(key) for record in self.records)

@@ -77,6 +77,7 @@ def read_side_by_side(
     """Return the images of runs side by side; `readers` has those that can be read, by run id."""
     series = {name: {s.key: s for s in reader.media("image")} for name, reader in readers.items()}
     every = {key: one for each in series.values() for key, one in each.items()}
+    held = [one for each in series.values() for one in each.values()]
     wanted, problem = filter_keys(list(every.values()), words.tags)
     holders = {key: sum(key in each for each in series.values()) for key in every}
     # What most runs have comes first: it is what can be compared.
@@ -100,8 +101,8 @@ def read_side_by_side(
         rows=rows,
         keys=len(every),
         step=words.step,
-        first_step=_least((one.first_step for one in every.values()), min),
-        last_step=_least((one.last_step for one in every.values()), max),
+        first_step=_least((one.first_step for one in held), min),
+        last_step=_least((one.last_step for one in held), max),
         page=page,
         pages=pages,
         problem=problem,

@@ -223,9 +223,9 @@ class ComparePage {
   private scatter(): ScatterChart {
     return new ScatterChart(this.plot, {
       onBox: (x, y, box, done) => {
+        if (!box) return this.clear();
         const others = [...this.state.brushes.keys()].filter((each) => each !== x && each !== y);
-        const own: [string, Brush[]][] = box ? [[x, [box[0]]], [y, [box[1]]]] : [[x, []], [y, []]];
-        this.setBrushes([...others.map((each): [string, Brush[]] => [each, []]), ...own], done);
+        this.setBrushes([...others.map((each): [string, Brush[]] => [each, []]), [x, [box[0]]], [y, [box[1]]]], done);
       },
       onHover: (run) => this.point(run),
       onPick: (run) => location.assign(runUrl(this.data!.runs[run]!.id)),
