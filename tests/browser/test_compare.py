@@ -1,4 +1,4 @@
-"""Runs compared in a browser: brushes, axes, scatter plots, images by step; state in the address."""
+"""Runs compared in a browser: brushes, axes, scatter plots, images; state in the address."""
 
 from __future__ import annotations
 

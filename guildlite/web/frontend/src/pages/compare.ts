@@ -5,6 +5,7 @@
  * runs without this script; what is chosen here is in the address.
  */
 import "./metrics.css";
+import "./media.css";
 import "./compare.css";
 import { ComparedSource, runUrl, type Compared } from "../api/compare.ts";
 import { Axis, type Column } from "../charts/axis.ts";

@@ -1,4 +1,5 @@
 /** Images of runs side by side: a slider over the steps that they have, and new ones as they come. */
+import { Enlarged } from "../charts/enlarged.ts";
 import { make } from "../lib/dom.ts";
 import { morph } from "../lib/morph.ts";
 
@@ -12,6 +13,14 @@ export class Pictures {
     const part = document.querySelector<HTMLElement>("#images");
     if (!part) return;
     this.addSlider(part);
+    const viewer = new Enlarged({ onClose: () => undefined });
+    document.querySelector("#main")!.addEventListener("click", (event) => {
+      const picture = (event.target as HTMLElement).closest<HTMLElement>(".pictures a");
+      const { ctrlKey, metaKey, shiftKey, button } = event as MouseEvent;
+      if (!picture || ctrlKey || metaKey || shiftKey || button) return;
+      event.preventDefault();
+      viewer.show(picture.querySelector("img")!);
+    });
     if (document.querySelector<HTMLElement>("#main")?.dataset["live"] === "1") {
       setInterval(() => !document.hidden && !this.busy && void this.fetch(), PACE_S * 1000);
     }
