@@ -264,6 +264,28 @@ def test_a_chart_follows_new_runs(place: Place, runs: list[Run], base: str, page
     assert listed(page)[0] == "late"
 
 
+#: Sums what moved without the reader's doing, as `layout-shift` entries tell it.
+SHIFTS = """() => new Promise(done => { let sum = 0;
+  new PerformanceObserver(list => { for (const e of list.getEntries()) sum += e.value; })
+    .observe({type: 'layout-shift', buffered: true});
+  requestAnimationFrame(() => setTimeout(() => done(sum), 0)); })"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("view", ["", "table", "parallel", "scatter", "diff"])
+def test_nothing_moves_while_a_page_loads(
+    runs: list[Run], base: str, page: Page, view: str, width: int
+) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(base + address(runs, view))
+    if view in ("parallel", "scatter"):
+        expect(page.locator("#chosen h2")).to_have_text("5 runs")
+    assert page.evaluate(SHIFTS) < 0.05
+    assert said == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", ["", "table", "parallel", "scatter", "diff"])
 def test_nothing_is_wider_than_a_phone(

@@ -56,11 +56,8 @@ class ComparePage {
   }
 
   async start(): Promise<void> {
-    const scroll = make("div", { class: "chart-scroll" }, this.plot);
-    this.host.replaceChildren(this.controls, this.legend, scroll, this.said, this.hint, this.list);
-    this.host.after(this.chosen);
     document.querySelector<HTMLElement>("#differs")!.hidden = true;
-    this.hint.textContent = "Loading\u2026";
+    this.host.replaceChildren(make("p", { class: "soft" }, "Loading\u2026"));
     this.chart = this.kind === "parallel" ? this.parallel() : this.scatter();
     registerKeys("Compare", [{ key: "Escape", label: "Take all brushes away", run: () => this.clear() }]);
     addEventListener("resize", () => this.data && this.show());
@@ -82,7 +79,7 @@ class ComparePage {
       if (answer) this.take(answer);
       this.bar.reached(this.data?.live ?? false, PACE_S);
     } catch (error) {
-      if (!this.data) this.hint.textContent = `Nothing can be shown: ${(error as Error).message}`;
+      if (!this.data) this.host.replaceChildren(make("p", { class: "problem" }, `Nothing can be shown: ${(error as Error).message}`));
       this.bar.lost();
       this.timer = setTimeout(() => void this.look(), PACE_S * 1000);
       return;
@@ -104,8 +101,16 @@ class ComparePage {
     this.axes.clear();
     const known = new Set(answer.names.map((each) => each.name));
     const lacking = this.wanted().filter((each) => known.has(each) && !this.columns.has(each));
-    if (lacking.length) void this.look();
-    else this.show();
+    if (lacking.length) return void this.look();
+    if (!this.plot.isConnected) this.place();
+    this.show();
+  }
+
+  /** Put all parts in at once: what is there already would be moved by what comes later. */
+  private place(): void {
+    const scroll = make("div", { class: "chart-scroll" }, this.plot);
+    this.host.replaceChildren(this.controls, this.legend, scroll, this.said, this.hint, this.list);
+    this.host.after(this.chosen);
   }
 
   /** The axis of a column; the same object while nothing about it changes. */
