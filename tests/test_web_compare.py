@@ -269,6 +269,17 @@ def test_two_runs_in_detail(client: httpx.Client, three: list[Run]) -> None:
     assert client.get(f"/api/v1/compare/diff?run={ids(three)}").status_code == 400
 
 
+def test_long_curves_are_not_read_to_their_ends(
+    client: httpx.Client, three: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By length of both: loss 4 points, same 4, accuracy 6.
+    monkeypatch.setattr("guildlite.web.pages.compare.MOST_POINTS", 8)
+    page = part(client.get(f"/compare?run={ids(three[:2])}&view=diff").text, "outcomes")
+    assert "first part in train/loss at step 1" in plain(page)
+    assert "Where 1 long curve parts was not looked for" in plain(page)
+    assert "validation/accuracy 70.0% 90.0% Where" in plain(page)
+
+
 def test_texts_of_runs_are_never_markup(place: Place, client: httpx.Client) -> None:
     evil = "<img src=x onerror=alert(1)>"
     runs = [

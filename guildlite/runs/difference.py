@@ -69,7 +69,8 @@ class SourceChange(NamedTuple):
 class RunDifference(NamedTuple):
     """Everything that differs. `machine` is what remains of the attributes: host, hardware, gl.
 
-    `first` is the series that parts first. `trouble` says which run.db cannot be read.
+    `first` is the series that parts first. `trouble` says which run.db cannot be read, `unread`
+    which curves were too long to look for where they part.
     """
 
     facts: list[Change]
@@ -82,10 +83,15 @@ class RunDifference(NamedTuple):
     machine: list[Change]
     sources: list[SourceChange]
     trouble: list[str]
+    unread: list[str]
 
 
-def compare_two(one: Run, other: Run) -> RunDifference:
-    """Return what differs between two runs; what cannot be read of them is left out and said."""
+def compare_two(one: Run, other: Run, *, most_points: int | None = None) -> RunDifference:
+    """Return what differs between two runs; what cannot be read of them is left out and said.
+
+    `most_points` bounds the points read for where curves part, some 100,000 a second; short series
+    come first.
+    """
     trouble: list[str] = []
     attrs: list[dict[str, str]] = []
     for run in (one, other):
@@ -95,7 +101,8 @@ def compare_two(one: Run, other: Run) -> RunDifference:
         except RunUnreadable as error:
             trouble.append(f"{run.id}: {error.message}")
             attrs.append({})
-    outcomes = [] if trouble else [*_outcomes(one, other)]
+    unread: list[str] = []
+    outcomes = [] if trouble else [*_outcomes(one, other, most_points, unread)]
     parted = [each for each in outcomes if each.parting is not None]
     first = min(parted, key=lambda each: (_step(each), each.key), default=None)
     git = [_git(run, held) for run, held in zip((one, other), attrs, strict=True)]
@@ -110,6 +117,7 @@ def compare_two(one: Run, other: Run) -> RunDifference:
         machine=changes(*(_machine(held) for held in attrs)),
         sources=[*source_changes(one.paths.sources, other.paths.sources)],
         trouble=trouble,
+        unread=unread,
     )
 
 
@@ -181,16 +189,33 @@ def _step(outcome: Outcome) -> int:
     return outcome.parting.step
 
 
-def _outcomes(one: Run, other: Run) -> Iterator[Outcome]:
+def _outcomes(
+    one: Run, other: Run, most_points: int | None, unread: list[str]
+) -> Iterator[Outcome]:
     with one.read() as left, other.read() as right:
         held = [{each.key: each for each in reader.summaries()} for reader in (left, right)]
+        unread += _too_long(held[0], held[1], most_points)
         for key in dict.fromkeys(key for summaries in held for key in summaries):
             if is_system_key(key):
                 continue
             a, b = (summaries.get(key) for summaries in held)
-            parting = _parting(left, right, key) if a and b else None
+            parting = _parting(left, right, key) if a and b and key not in unread else None
             if parting is not None or not _ended_alike(a, b):
                 yield Outcome(key, a.last if a else None, b.last if b else None, parting)
+
+
+def _too_long(
+    one: Mapping[str, Summary], other: Mapping[str, Summary], most_points: int | None
+) -> Iterator[str]:
+    """Yield the series in both that are beyond the bound when the shortest are read first."""
+    if most_points is None:
+        return
+    shared = [key for key in one if key in other and not is_system_key(key)]
+    read = 0
+    for key in sorted(shared, key=lambda key: one[key].count + other[key].count):
+        read += one[key].count + other[key].count
+        if read > most_points:
+            yield key
 
 
 def _ended_alike(one: Summary | None, other: Summary | None) -> bool:

@@ -351,6 +351,10 @@ def test_images_move_to_one_step_together(
     page.keyboard.press("ArrowRight")
     expect(steps).to_have_text(["20", "20"])
     expect(page).not_to_have_url(re.compile("step="))
+    page.get_by_label("Brightness").fill("0.5")
+    image = page.locator("#images img").first
+    assert image.evaluate("i => getComputedStyle(i).filter") == "brightness(0.5) contrast(1)"
+    expect(page).to_have_url(re.compile("brightness=0.5"))
     # Without a step in the address the newest are shown as they are written.
     (file,) = one.path.glob("events*")
     with file.open("ab") as out:

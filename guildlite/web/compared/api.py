@@ -18,7 +18,13 @@ from guildlite.query.syntax import quote_name
 from guildlite.runs.difference import compare_two
 from guildlite.web.api import JSON
 from guildlite.web.compared import table as tables
-from guildlite.web.compared.chosen import Chosen, choose_matching, choose_named, find_named
+from guildlite.web.compared.chosen import (
+    MOST_POINTS,
+    Chosen,
+    choose_matching,
+    choose_named,
+    find_named,
+)
 from guildlite.web.compared.columns import Column, Columns, Name
 from guildlite.web.numbers import unit_of
 from guildlite.web.workspace import Workspace
@@ -102,7 +108,8 @@ def make_compare_router(workspace: Workspace) -> APIRouter:
             raise RequestError("a difference is one of two runs", field="run", expected="two ids")
         workspace.settle(runs)
         one, other = runs
-        return JSON({"one": one.id, "other": other.id, **compare_two(one, other)._asdict()})
+        found = compare_two(one, other, most_points=MOST_POINTS)
+        return JSON({"one": one.id, "other": other.id, **found._asdict()})
 
     return api
 

@@ -14,6 +14,8 @@ from guildlite.web.workspace import Workspace
 
 #: Runs of one comparison; of more that match a filter the newest are taken.
 MOST_RUNS = 10_000
+#: Points read to see where the curves of two runs part: about two seconds.
+MOST_POINTS = 200_000
 
 
 @dataclass(frozen=True, slots=True)

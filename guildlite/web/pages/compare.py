@@ -15,7 +15,13 @@ from starlette.responses import Response
 from guildlite.index import RunRecord
 from guildlite.runs.difference import compare_two
 from guildlite.web.compared.api import ids_of
-from guildlite.web.compared.chosen import Chosen, choose_matching, choose_named, find_named
+from guildlite.web.compared.chosen import (
+    MOST_POINTS,
+    Chosen,
+    choose_matching,
+    choose_named,
+    find_named,
+)
 from guildlite.web.compared.columns import SUMMARIES
 from guildlite.web.compared.table import make_table, text_of
 from guildlite.web.comparison import MOST_RUNS, read_comparison
@@ -33,8 +39,9 @@ VIEWS = {
 }  # fmt: skip
 #: Words that stay when another view is opened.
 _KEPT = ("run", "q", "tags", "group", "diff", "of")
-#: Seconds between two looks of a page's script while a run is running.
-FOLLOW_S = 2
+#: Seconds between two looks of a page's script while a run is running; two runs in detail are
+#: read from end to end at each.
+FOLLOW_S, DETAIL_FOLLOW_S = 2, 10
 #: Runs that can be picked on the page of two.
 _MOST_PICKED = 200
 #: Lines of all source files together that a page of two runs shows.
@@ -74,7 +81,7 @@ class ComparePages:
             request,
             "compare.html",
             live=chosen.live and _undisturbed(query),
-            follow_s=FOLLOW_S if chosen.live else None,
+            follow_s=(DETAIL_FOLLOW_S if view == "diff" else FOLLOW_S) if chosen.live else None,
             chosen=chosen,
             view=view,
             views=views,
@@ -127,7 +134,7 @@ class ComparePages:
             return {"difference": None}
         one, other = find_named(self.workspace, [each.id for each in picked])
         return {
-            "difference": compare_two(one, other),
+            "difference": compare_two(one, other, most_points=MOST_POINTS),
             "pair": picked,
             "pickable": records,
             "most_lines": MOST_LINES,

@@ -13,6 +13,7 @@ export class Pictures {
     const part = document.querySelector<HTMLElement>("#images");
     if (!part) return;
     this.addSlider(part);
+    this.addLight(part);
     const viewer = new Enlarged({ onClose: () => undefined });
     document.querySelector("#main")!.addEventListener("click", (event) => {
       const picture = (event.target as HTMLElement).closest<HTMLElement>(".pictures a");
@@ -31,7 +32,7 @@ export class Pictures {
     const field = part.querySelector<HTMLInputElement>("#step");
     if (!field || first === undefined || first === last || !part.querySelector("form")) return;
     const slider = make("input", {
-      type: "range", class: "wide", min: first, max: last!, step: "any", value: field.value || last!, "aria-label": "Step of all images",
+      type: "range", min: first, max: last!, step: "any", value: field.value || last!, "aria-label": "Step of all images",
     });
     const steps = (part.dataset["steps"] ?? "").split(",").filter(Boolean).map(Number);
     const nearest = (): number => {
@@ -49,7 +50,27 @@ export class Pictures {
       this.wish(String(to));
     });
     // Beside the parts that are taken over from the server again and again.
-    part.before(make("div", { class: "image-slider" }, make("label", {}, "Step ", slider)));
+    part.before(make("div", { class: "image-slider" }, make("label", { class: "wide" }, "Step ", slider)));
+  }
+
+  /** Brightness and contrast of all images alike, as on the media page. */
+  private addLight(part: HTMLElement): void {
+    const fields = ([["brightness", "Brightness", 2], ["contrast", "Contrast", 5]] as const).map(([name, title, most]) => {
+      const said = Number(new URLSearchParams(location.search).get(name) ?? 1);
+      const value = Number.isFinite(said) ? Math.min(most, Math.max(0, said)) : 1;
+      const field = make("input", { type: "range", min: "0", max: String(most), step: "0.05", value: String(value) });
+      const set = (): void => document.documentElement.style.setProperty(`--${name}`, field.value);
+      field.addEventListener("input", set);
+      field.addEventListener("change", () => {
+        const url = new URL(location.href);
+        if (Number(field.value) === 1) url.searchParams.delete(name);
+        else url.searchParams.set(name, field.value);
+        history.replaceState(null, "", url);
+      });
+      set();
+      return make("label", {}, `${title} `, field);
+    });
+    part.before(make("div", { class: "image-slider" }, ...fields));
   }
 
   private wish(step: string): void {
@@ -80,7 +101,7 @@ export class Pictures {
       const [here, there] = [document.getElementById(id), page.getElementById(id)];
       if (here && there) morph(here, there);
     }
-    const slider = document.querySelector<HTMLInputElement>(".image-slider input");
+    const slider = document.querySelector<HTMLInputElement>(".image-slider .wide input");
     const part = document.querySelector<HTMLElement>("#images");
     if (!slider || !part) return;
     slider.max = part.dataset["last"]!;
