@@ -72,13 +72,13 @@ def plot(page: Page) -> tuple[float, float]:
 
 
 #: From the chart's own layout: ends of an axis, and the middle of the notch below it.
-TOP, BOTTOM, NOTCH, SIDE = 52, 376, 398, 56
+TOP, BOTTOM, NOTCH, LEFT, RIGHT = 52, 376, 398, 56, 88
 
 
 def axis_x(page: Page, number: int, of: int) -> float:
     width = page.get_by_role("img").last.bounding_box()
     assert width
-    return SIDE + number * (width["width"] - 2 * SIDE) / (of - 1)
+    return LEFT + number * (width["width"] - LEFT - RIGHT) / (of - 1)
 
 
 def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:

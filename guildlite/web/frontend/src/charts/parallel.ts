@@ -28,7 +28,9 @@ export interface ParallelView {
 
 const TOP = 52;
 const BOTTOM = 44;
-const SIDE = 56;
+const LEFT = 56;
+/** Wider than the left: the last axis has its labels there. */
+const RIGHT = 88;
 /** Below the axis, where runs without a value pass. */
 const NOTCH = 22;
 /** Least pixels between two axes; more axes than fit scroll sideways. */
@@ -97,7 +99,7 @@ export class ParallelChart {
 
   svg(): string {
     const surface = new SvgSurface(this.width, this.height, themed("--sans"), themed("--paper"));
-    if (this.someLeftOut()) this.lines(surface, this.every(false), 0.12, true);
+    if (this.someLeftOut()) this.lines(surface, this.every(false), faintness(this.view!.mask.length), true);
     this.lines(surface, this.every(true), this.alpha(), false);
     this.axes(surface);
     return surface.toString();
@@ -120,7 +122,7 @@ export class ParallelChart {
   private resize(): void {
     const view = this.view!;
     const room = this.host.parentElement?.clientWidth || 800;
-    this.width = Math.max(room, 2 * SIDE + LEAST_GAP * (view.axes.length - 1));
+    this.width = Math.max(room, LEFT + RIGHT + LEAST_GAP * (view.axes.length - 1));
     const ratio = devicePixelRatio || 1;
     for (const layer of this.layers) {
       if (layer.width === Math.round(this.width * ratio) && layer.height === this.height * ratio) continue;
@@ -136,7 +138,7 @@ export class ParallelChart {
 
   private x(axis: number): number {
     const gaps = this.view!.axes.length - 1;
-    return gaps ? SIDE + (axis * (this.width - 2 * SIDE)) / gaps : this.width / 2;
+    return gaps ? LEFT + (axis * (this.width - LEFT - RIGHT)) / gaps : this.width / 2;
   }
 
   private y(position: number): number {
@@ -170,7 +172,8 @@ export class ParallelChart {
     this.faint = made;
     const surface = new CanvasSurface(this.pen(0), themed("--sans"));
     // All of them: which are chosen changes with every move of the hand, the bitmap does not.
-    if (someLeftOut) this.lines(surface, [...this.view!.mask.keys()], 0.12, true);
+    const all = [...this.view!.mask.keys()];
+    if (someLeftOut) this.lines(surface, all, faintness(all.length), true);
   }
 
   private drawChosen(): void {
@@ -259,18 +262,17 @@ export class ParallelChart {
       pen.moveTo(x, this.y(1));
       pen.lineTo(x, this.y(0));
     });
-    const last = i === axes.length - 1 && i > 0;
     for (const { at, label } of axis.ticks(27 / (this.height - TOP - BOTTOM))) {
       const y = this.y(at);
       surface.stroke(muted, 1, 1, (pen) => {
         pen.moveTo(x - 4, y);
         pen.lineTo(x + 4, y);
       });
-      const words = cut(label, 14);
+      const words = cut(label, 11);
       const width = words.length * 6.6 + 4;
       // Lines pass behind the labels.
-      surface.rect(last ? x - 8 - width : x + 7, y - 8, width, 16, paper, 0.72);
-      surface.text(last ? x - 10 : x + 9, y, words, { colour: ink, align: last ? "right" : "left" });
+      surface.rect(x + 7, y - 8, width, 16, paper, 0.72);
+      surface.text(x + 9, y, words, { colour: ink });
     }
     if (axis.missing) {
       const y = this.y(NaN);
@@ -402,7 +404,7 @@ export class ParallelChart {
   private nearest(x: number): number {
     const gaps = this.view!.axes.length - 1;
     if (!gaps) return 0;
-    return Math.max(0, Math.min(gaps, Math.round(((x - SIDE) / (this.width - 2 * SIDE)) * gaps)));
+    return Math.max(0, Math.min(gaps, Math.round(((x - LEFT) / (this.width - LEFT - RIGHT)) * gaps)));
   }
 
   /** The axis that a press here is about: heads are as wide as their names. */
@@ -432,7 +434,7 @@ export class ParallelChart {
     const { axes, mask } = this.view!;
     if (axes.length < 2) return null;
     const gap = this.x(1) - this.x(0);
-    const left = Math.max(0, Math.min(axes.length - 2, Math.floor((x - SIDE) / gap)));
+    const left = Math.max(0, Math.min(axes.length - 2, Math.floor((x - LEFT) / gap)));
     const part = (x - this.x(left)) / gap;
     if (part < 0 || part > 1) return null;
     const [from, to] = [axes[left]!.positions, axes[left + 1]!.positions];
@@ -447,6 +449,11 @@ export class ParallelChart {
     }
     return best;
   }
+}
+
+/** So pale that all lines together stay a background, however many. */
+function faintness(count: number): number {
+  return Math.min(0.14, Math.max(0.016, 60 / count));
 }
 
 function cut(text: string, most: number): string {

@@ -24,6 +24,8 @@ const PACE_S = 3;
 const ROWS = 50;
 /** Runs that have a colour of their own, and a line on every chart. */
 const MOST_CURVES = 18;
+/** Runs that colour alone tells apart. */
+const HUES = 6;
 /** Ids of this many runs fit into an address. */
 const MOST_IDS = 60;
 const MATRIX_SIDE = 4;
@@ -174,7 +176,7 @@ class ComparePage {
 
   private colourName(): string {
     if (this.state.colour) return this.state.colour;
-    if (this.data!.runs.length <= MOST_CURVES) return "run";
+    if (this.data!.runs.length <= HUES) return "run";
     const metrics = [...this.columns.values()].filter((each) => each.group === "metric");
     return (metrics.find((each) => each.goal) ?? metrics[0])?.name ?? "run";
   }
@@ -394,7 +396,7 @@ class ComparePage {
       }
       const field = make("input", {
         type: "number", step: "any", value: ends[side]!, "aria-label": `${head} ${word}`,
-        placeholder: String(axis.valueAt((side === 0) === axis.flipped ? 1 : 0)),
+        placeholder: String(Number(Number(axis.valueAt((side === 0) === axis.flipped ? 1 : 0)).toPrecision(6))),
         onchange: (event) => set(side, (event.target as HTMLInputElement).value),
       });
       return make("label", {}, `${word} `, field);
@@ -472,8 +474,11 @@ class ComparePage {
       const value = axis.column.values[run]!;
       return make("td", { class: axis.categories ? "" : "num" }, value === null ? make("span", { class: "soft" }, "none") : axis.format(value));
     });
+    const { colours, of } = this.colouring();
+    const swatch = make("span", { class: "swatch-box" });
+    swatch.style.background = colours[of[run]!]!;
     const link = make("a", { href: runUrl(id), onfocus: raise(run), onblur: raise(null) }, make("bdi", {}, label || id));
-    const row = make("tr", { onpointerenter: raise(run), onpointerleave: raise(null) }, make("th", { scope: "row" }, link), ...cells);
+    const row = make("tr", { onpointerenter: raise(run), onpointerleave: raise(null) }, make("th", { scope: "row" }, swatch, link), ...cells);
     row.dataset["run"] = id;
     return row;
   }
