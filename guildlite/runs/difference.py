@@ -64,7 +64,8 @@ class RunDifference(NamedTuple):
     """Everything that differs. `machine` is what remains of the attributes: host, hardware, gl.
 
     `first` is the series that parts first. `without_source` are the runs that kept no source; where
-    one did not, sources are not compared. `trouble` says which run.db cannot be read.
+    one did not, sources are not compared. `trouble` says which run.db cannot be read, `unread`
+    which curves were too long to look for where they part.
     """
 
     facts: list[Change]
@@ -78,6 +79,7 @@ class RunDifference(NamedTuple):
     sources: list[FileDiff]
     without_source: tuple[str, ...]
     trouble: list[str]
+    unread: list[str]
 
     def inputs_differ(self) -> bool:
         """Return whether anything differs of what could make the runs go differently."""
@@ -86,12 +88,18 @@ class RunDifference(NamedTuple):
 
 
 def compare_two(
-    one: Run, other: Run, *, tolerance: float = TOLERANCE, curves: bool = True
+    one: Run,
+    other: Run,
+    *,
+    tolerance: float = TOLERANCE,
+    curves: bool = True,
+    most_points: int | None = None,
 ) -> RunDifference:
     """Return what differs between two runs; what cannot be read of them is left out and said.
 
     `tolerance` is that of `Outcome.beyond`, relative to the larger value. Without `curves` only
-    what went in is compared, and the series are not read.
+    what went in is compared, and the series are not read. `most_points` bounds the points read for
+    where curves part, some 100,000 a second; short series come first.
     """
     trouble: list[str] = []
     attrs: list[dict[str, str]] = []
@@ -102,7 +110,9 @@ def compare_two(
         except RunUnreadable as error:
             trouble.append(f"{run.id}: {error.message}")
             attrs.append({})
-    outcomes = [*_outcomes(one, other, tolerance)] if curves and not trouble else []
+    unread: list[str] = []
+    compared = curves and not trouble
+    outcomes = [*_outcomes(one, other, tolerance, most_points, unread)] if compared else []
     parted = [each for each in outcomes if each.parting is not None]
     first = min(parted, key=lambda each: (_step(each), each.key), default=None)
     git = [_git(run, held) for run, held in zip((one, other), attrs, strict=True)]
@@ -123,6 +133,7 @@ def compare_two(
         sources=[] if without else [*diff_sources(*trees)],
         without_source=without,
         trouble=trouble,
+        unread=unread,
     )
 
 
@@ -210,15 +221,18 @@ def _step(outcome: Outcome) -> int:
     return outcome.parting.step
 
 
-def _outcomes(one: Run, other: Run, tolerance: float) -> Iterator[Outcome]:
+def _outcomes(
+    one: Run, other: Run, tolerance: float, most_points: int | None, unread: list[str]
+) -> Iterator[Outcome]:
     with one.read() as left, other.read() as right:
         held = [{each.key: each for each in reader.summaries()} for reader in (left, right)]
+        unread += _too_long(held[0], held[1], most_points)
         for key in dict.fromkeys(key for summaries in held for key in summaries):
             if is_system_key(key):
                 continue
             a, b = (summaries.get(key) for summaries in held)
             parting = beyond = None
-            if a and b:
+            if a and b and key not in unread:
                 parting, beyond = first_partings(_points(left, key), _points(right, key), tolerance)
             if parting is not None or not _ended_alike(a, b):
                 ends = [each.last_step if each else None for each in (a, b)]
@@ -229,6 +243,20 @@ def _last(summary: Summary | None) -> float | None:
     if summary is None:
         return None
     return math.nan if summary.last is None else summary.last
+
+
+def _too_long(
+    one: Mapping[str, Summary], other: Mapping[str, Summary], most_points: int | None
+) -> Iterator[str]:
+    """Yield the series in both that are beyond the bound when the shortest are read first."""
+    if most_points is None:
+        return
+    shared = [key for key in one if key in other and not is_system_key(key)]
+    read = 0
+    for key in sorted(shared, key=lambda key: one[key].count + other[key].count):
+        read += one[key].count + other[key].count
+        if read > most_points:
+            yield key
 
 
 def _ended_alike(one: Summary | None, other: Summary | None) -> bool:

@@ -14,6 +14,7 @@ from guildlite.project import Project
 from guildlite.web.actions.routes import FORM_PREFIXES, Actions, make_actions_router
 from guildlite.web.actions.undo import Undo
 from guildlite.web.api import make_router
+from guildlite.web.compared.api import make_compare_router
 from guildlite.web.listing import Listing
 from guildlite.web.media.api import make_media_router
 from guildlite.web.media.cache import ContentCache
@@ -72,6 +73,7 @@ def create_app(
     install_error_handlers(app, page=renderer.error)
     app.include_router(make_router(workspace, listing, tokens))
     app.include_router(make_media_router(workspace, contents))
+    app.include_router(make_compare_router(workspace))
     app.include_router(make_actions_router(actions))
     RunsPages(workspace, listing, renderer, views, undo).install(app)
     ComparePages(workspace, listing, renderer, contents).install(app)

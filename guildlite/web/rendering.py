@@ -20,7 +20,7 @@ from guildlite.web import ansi, cards, charts, files, numbers, rundata
 from guildlite.web.actions.launching import can_evaluate, next_strength
 from guildlite.web.comparison import MOST_RUNS
 from guildlite.web.media import page as media
-from guildlite.web.media.words import KINDS, LOOKS, ZOOMS
+from guildlite.web.media.words import AXES, KINDS, LOOKS, ZOOMS
 from guildlite.web.output import LONGEST_LINE, page_of
 from guildlite.web.savedviews import view_url
 from guildlite.web.scripts import Scripts
@@ -148,6 +148,7 @@ def _environment() -> Environment:
         media=media,
         media_kinds=KINDS,
         media_looks=LOOKS,
+        media_axes=AXES,
         media_zooms=ZOOMS,
         table_of=cards.table_of,
         line_chart=_markup(charts.line_chart),

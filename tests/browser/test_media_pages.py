@@ -194,3 +194,128 @@ def test_nothing_is_wider_than_the_page(place: Place, base: str, page: Page, wid
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(f"{base}/runs/{run.id}/media?zoom=16")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# Enlarged -----------------------------------------------------------------------------------------
+
+
+def open_big(place: Place, base: str, page: Page) -> Run:
+    """Open a picture of 40 by 20 pixels over the window."""
+    run = make_run(place.store)
+    write_media(run, *((n, images("wide", png(50 * n, 40, 20))) for n in range(3)))
+    page.goto(f"{base}/runs/{run.id}/media")
+    page.locator(".pictures a").click()
+    expect(page.locator("dialog.enlarged")).to_be_visible()
+    return run
+
+
+def pixels(page: Page) -> float:
+    """Return how many pixels of the screen one of the picture takes."""
+    return float(page.locator(".stage img").evaluate("i => i.getBoundingClientRect().width / 40"))
+
+
+def test_a_picture_is_zoomed_by_wheel_buttons_and_keys(place: Place, base: str, page: Page) -> None:
+    open_big(place, base, page)
+    fitting = pixels(page)
+    stage = page.locator(".stage").bounding_box()
+    assert stage and fitting == pytest.approx(min(stage["width"] / 40, stage["height"] / 20), 0.01)
+    # What is under the pointer stays there: by hand, a quarter in from the left of the picture.
+    x, y = stage["x"] + stage["width"] / 4, stage["y"] + stage["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -400)
+    zoomed = pixels(page)
+    assert zoomed > 1.5 * fitting
+    left = page.locator(".stage img").evaluate("i => i.getBoundingClientRect().left")
+    assert (x - left) / zoomed == pytest.approx(10, abs=0.1)
+    page.get_by_role("button", name="Fit the window").click()
+    assert pixels(page) == pytest.approx(fitting)
+    page.keyboard.press("+")
+    assert pixels(page) == pytest.approx(1.5 * fitting)
+    page.keyboard.press("-")
+    assert pixels(page) == pytest.approx(fitting)
+    page.get_by_role("button", name="Zoom in").click()
+    expect(page.locator(".stage-bar output")).to_have_text(re.compile("\u00d7$"))
+    page.get_by_role("button", name="Close", exact=True).click()
+    expect(page.locator("dialog.enlarged")).to_be_hidden()
+
+
+def test_a_zoomed_picture_is_dragged_and_keeps_its_place_over_steps(
+    place: Place, base: str, page: Page
+) -> None:
+    open_big(place, base, page)
+    for _ in range(3):
+        page.get_by_role("button", name="Zoom in").click()
+    where = "i => { const { x, y } = i.getBoundingClientRect(); return [x, y].map(Math.round); }"
+    before = page.locator(".stage img").evaluate(where)
+    page.mouse.move(600, 450)
+    page.mouse.down()
+    page.mouse.move(500, 430, steps=4)
+    page.mouse.up()
+    after = page.locator(".stage img").evaluate(where)
+    assert [after[0] - before[0], after[1] - before[1]] == [-100, -20]
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("dialog p")).to_have_text("wide, step 1, sample 1")
+    page.wait_for_function("document.querySelector('.stage img').complete")
+    assert page.locator(".stage img").evaluate(where) == after
+
+
+def test_two_fingers_zoom(place: Place, base: str, page: Page) -> None:
+    open_big(place, base, page)
+    fitting = pixels(page)
+    page.locator(".stage").evaluate(
+        """stage => {
+          stage.setPointerCapture = () => {};
+          const send = (type, pointerId, clientX) => stage.dispatchEvent(
+            new PointerEvent(type, {pointerId, clientX, clientY: 400, bubbles: true}));
+          send('pointerdown', 1, 500); send('pointerdown', 2, 600);
+          send('pointermove', 2, 800);
+          send('pointerup', 1, 500); send('pointerup', 2, 800);
+        }"""
+    )
+    assert pixels(page) == pytest.approx(3 * fitting)
+
+
+def test_light_is_set_beside_an_enlarged_picture(place: Place, base: str, page: Page) -> None:
+    open_big(place, base, page)
+    page.locator("dialog [data-set=brightness]").fill("1.5")
+    style = "i => getComputedStyle(i).filter"
+    assert page.locator(".stage img").evaluate(style) == "brightness(1.5) contrast(1)"
+    expect(page.locator(".controls [data-set=brightness]")).to_have_value("1.5")
+    expect(page).to_have_url(re.compile("brightness=1.5"))
+
+
+# Histograms ---------------------------------------------------------------------------------------
+
+
+def test_pointing_at_a_histogram_says_bin_and_count(place: Place, base: str, page: Page) -> None:
+    run = make_run(place.store)
+    write_media(run, (0, histogram("w", [(0, 30, 600)])), (10, histogram("w", [(0, 15, 600)])))
+    page.goto(f"{base}/runs/{run.id}/media?hist=overlay")
+    svg = page.locator("svg[data-bins]")
+    svg.scroll_into_view_if_needed()
+    box = svg.bounding_box()
+    assert box
+    scale = box["width"] / 400
+    # 600 values over 30 even bins of 1 are 20 each; over the first 15 bins 40 each.
+    x = box["x"] + (14 + 372 * 0.22) * scale
+    page.mouse.move(x, box["y"] + 12 * scale)
+    expect(page.locator(".bin-said")).to_have_text("step 10: 6 to 7, about 40 values")
+    page.mouse.move(x, box["y"] + 105 * scale)
+    expect(page.locator(".bin-said")).to_have_text("step 0: 6 to 7, about 20 values")
+    page.mouse.move(5, 5)
+    expect(page.locator(".bin-said")).to_have_text("")
+
+
+def test_histograms_stand_apart_as_their_steps_do(place: Place, base: str, page: Page) -> None:
+    run = make_run(place.store)
+    write_media(run, *((step, histogram("w", [(0, 1, 10)])) for step in (0, 10, 100)))
+    page.goto(f"{base}/runs/{run.id}/media")
+    bases = page.locator("path.ridge").evaluate_all(
+        "all => all.map(p => Number(p.getAttribute('d').match(/[\\d.]+/g)[1]))"
+    )
+    first, second, third = bases
+    assert (second - first) / (third - first) == pytest.approx(0.1, abs=0.01)
+    page.get_by_label("along").select_option("time of day")
+    expect(page).to_have_url(re.compile("x=wall"))
+    # The values were written at `AT` plus their step in seconds.
+    expect(page.locator("path.ridge title").first).to_contain_text(re.compile(r"step 0, \d\d:\d\d"))

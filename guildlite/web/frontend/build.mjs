@@ -8,7 +8,7 @@ import * as esbuild from "esbuild";
 
 const watch = process.argv.includes("--watch");
 const out = new URL("../static/dist/", import.meta.url).pathname;
-const pages = ["live", "media", "metrics", "output", "runs", "shell", "start"];
+const pages = ["compare", "live", "media", "metrics", "output", "runs", "shell", "start"];
 
 /** Writes manifest.json: page → the script and style files it asks for. */
 const manifest = {

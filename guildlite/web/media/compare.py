@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from guildlite.errors import RunUnreadable
 from guildlite.runs import Run, RunReader
@@ -13,6 +14,9 @@ from guildlite.web.media.cache import ContentCache
 from guildlite.web.media.page import PAGE_BYTES, Card, CardMaker
 from guildlite.web.media.words import Words
 from guildlite.web.workspace import Workspace, natural
+
+if TYPE_CHECKING:
+    from guildlite.runs.media import MediaSeries
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class SideBySide:
     """Images of several runs, one row a key, each at the value nearest to `step`.
 
     `step` None is each run's newest. `keys` counts all, `problem` says that the regex is bad.
+    `steps` are those that images of this page have, rising; empty where they are very many.
     """
 
     rows: list[tuple[str, list[Picture]]]
@@ -39,10 +44,13 @@ class SideBySide:
     page: int
     pages: int
     problem: str | None
+    steps: list[int]
 
 
 #: Rows of one page of images side by side.
 ROWS_PER_PAGE = 8
+#: Values of one series whose steps are looked up for the slider.
+_MOST_STEPS = 500
 
 
 def read_images(
@@ -69,6 +77,7 @@ def read_side_by_side(
     """Return the images of runs side by side; `readers` has those that can be read, by run id."""
     series = {name: {s.key: s for s in reader.media("image")} for name, reader in readers.items()}
     every = {key: one for each in series.values() for key, one in each.items()}
+    held = [one for each in series.values() for one in each.values()]
     wanted, problem = filter_keys(list(every.values()), words.tags)
     holders = {key: sum(key in each for each in series.values()) for key in every}
     # What most runs have comes first: it is what can be compared.
@@ -92,11 +101,30 @@ def read_side_by_side(
         rows=rows,
         keys=len(every),
         step=words.step,
-        first_step=_least((one.first_step for one in every.values()), min),
-        last_step=_least((one.last_step for one in every.values()), max),
+        first_step=_least((one.first_step for one in held), min),
+        last_step=_least((one.last_step for one in held), max),
         page=page,
         pages=pages,
         problem=problem,
+        steps=_steps(readers, series, chosen),
+    )
+
+
+def _steps(
+    readers: Mapping[str, RunReader],
+    series: Mapping[str, Mapping[str, MediaSeries]],
+    keys: Sequence[str],
+) -> list[int]:
+    """Return the steps of all images of these keys, none where a series is very long."""
+    held = [(name, own[key]) for name, own in series.items() for key in keys if key in own]
+    if any(each.count > _MOST_STEPS for _, each in held):
+        return []
+    return sorted(
+        {
+            item.step
+            for name, each in held
+            for item in readers[name].items(each.key, limit=_MOST_STEPS)
+        }
     )
 
 

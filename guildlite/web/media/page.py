@@ -191,6 +191,7 @@ class MediaPage:
             "step": "" if words.step is None else str(words.step),
             "zoom": str(words.zoom or ""), "text": "plain" if words.plain else "",
             "hist": words.look if words.look != "offset" else "",
+            "x": words.along if words.along != "step" else "",
             "at": format_picks(words.picks) or "",
         }  # fmt: skip
         return [(name, value) for name, value in said.items() if value]
@@ -452,13 +453,14 @@ class CardMaker:
                 problems.append(error.message)
                 continue
             buckets = content.buckets if hasattr(content, "buckets") else []
-            shapes.append(charts.clean(item.step, buckets))
+            shapes.append(charts.clean(item.step, buckets, item.time))
         if not shapes:
             return replace(card, problem=problems[0] if problems else "no value")
         if self.words.look == "bands":
-            chart = charts.bands(card.key, shapes)
+            chart = charts.bands(card.key, shapes, along=self.words.along)
         else:
-            chart = charts.ridges(card.key, shapes, overlay=self.words.look == "overlay")
+            overlay = self.words.look == "overlay"
+            chart = charts.ridges(card.key, shapes, overlay=overlay, along=self.words.along)
         notes = []
         if len(shapes) + len(problems) < series.count:
             notes.append(f"{len(shapes)} of {series.count:,} histograms, evenly chosen")

@@ -22,6 +22,8 @@ KINDS = {
     "other": "Others",
 }
 LOOKS = {"offset": "offset", "overlay": "overlay", "bands": "bands over steps"}
+#: What histograms stand along.
+AXES = {"step": "step", "relative": "time since the first", "wall": "time of day"}
 ZOOMS = (1, 2, 4, 8, 16)
 
 
@@ -43,6 +45,7 @@ class Words:
     card: str = ""
     samples: int = 1
     look: str = "offset"
+    along: str = "step"
     plain: bool = False
     zoom: int = 0
 
@@ -60,6 +63,7 @@ class Words:
             card=query.get("card", ""),
             samples=max(1, parse_number(query.get("samples")) or 1),
             look=query["hist"] if query.get("hist") in LOOKS else "offset",
+            along=query["x"] if query.get("x") in AXES else "step",
             plain=query.get("text") == "plain",
             zoom=zoom if zoom in ZOOMS else 0,
         )

@@ -7,13 +7,23 @@
  */
 import "./metrics.css";
 import "./media.css";
+import { binAt } from "../charts/bins.ts";
+import { Enlarged } from "../charts/enlarged.ts";
 import { Bar, RETRY_S } from "../lib/bar.ts";
+import { make } from "../lib/dom.ts";
+import { registerKeys } from "../lib/keys.ts";
 import { morph } from "../lib/morph.ts";
 
 const main = document.querySelector<HTMLElement>("#main")!;
 /** Words that the script alone reads: name → the value that changes nothing. */
 const LIGHT = { brightness: 1, contrast: 1 } as const;
 type Light = keyof typeof LIGHT;
+const KEYS = {
+  ArrowLeft: "The step before, of the card that has the focus or the first in view; with Shift ten",
+  ArrowRight: "The step after",
+  Home: "The first step of the card that has the focus",
+  End: "Its newest step",
+} as const;
 
 class MediaPage {
   private readonly bar = new Bar(document.querySelector<HTMLElement>(".live"));
@@ -27,7 +37,7 @@ class MediaPage {
   private words = new URLSearchParams(location.search);
   private writing: ReturnType<typeof setTimeout> | undefined;
   private enlarged: { card: string; sample: number } | null = null;
-  private readonly dialog = makeDialog();
+  private viewer: Enlarged | null = null;
 
   start(): void {
     document.documentElement.classList.add("scripted-page");
@@ -35,9 +45,11 @@ class MediaPage {
     main.addEventListener("change", (event) => this.changed(event));
     main.addEventListener("click", (event) => this.click(event));
     main.addEventListener("submit", (event) => this.submit(event));
-    document.addEventListener("keydown", (event) => this.key(event));
-    this.dialog.addEventListener("close", () => (this.enlarged = null));
-    this.dialog.addEventListener("click", () => this.dialog.close());
+    document.addEventListener("pointermove", (event) => this.point(event));
+    registerKeys("Media", [
+      { key: "/", label: "Filter the series", run: (event) => this.focusFilter(event) },
+      ...(["ArrowLeft", "ArrowRight", "Home", "End"] as const).map((key) => ({ key, label: KEYS[key], run: (event: KeyboardEvent) => this.key(event) })),
+    ]);
     addEventListener("popstate", () => {
       this.words = new URLSearchParams(location.search);
       void this.refresh();
@@ -223,14 +235,42 @@ class MediaPage {
   private enlarge(): void {
     const { card, sample } = this.enlarged!;
     const from = document.getElementById(card)?.querySelectorAll<HTMLImageElement>(".pictures img")[sample];
-    const image = this.dialog.querySelector("img")!;
-    const caption = this.dialog.querySelector("p")!;
-    if (from) {
-      if (image.src !== from.src) image.src = from.src;
-      image.alt = from.alt;
-      caption.textContent = from.alt;
+    if (!from) return;
+    this.viewer ??= this.makeViewer();
+    this.viewer.show(from);
+  }
+
+  private makeViewer(): Enlarged {
+    const viewer = new Enlarged({ onClose: () => (this.enlarged = null) }, ...this.lightFields());
+    viewer.dialog.addEventListener("input", (event) => this.input(event));
+    this.light();
+    return viewer;
+  }
+
+  /** Brightness and contrast beside an enlarged picture, which hides those of the page. */
+  private lightFields(): HTMLElement[] {
+    return ([["brightness", "Brightness", "2"], ["contrast", "Contrast", "5"]] as const).map(([name, title, max]) => {
+      const field = make("input", { type: "range", min: "0", max, step: "0.05", value: "1" });
+      field.dataset["set"] = name;
+      return make("label", {}, `${title} `, field);
+    });
+  }
+
+  /** Say which bin of a histogram is pointed at, and how many values it holds. */
+  private point(event: PointerEvent): void {
+    const svg = (event.target as Element).closest<SVGSVGElement>("svg[data-bins]");
+    const found = svg && binAt(svg, event);
+    for (const each of document.querySelectorAll(".ridge.over, .line.over")) {
+      if (each !== found?.path) each.classList.remove("over");
     }
-    if (!this.dialog.open) this.dialog.showModal();
+    found?.path.classList.add("over");
+    const here = svg?.closest("article");
+    for (const each of document.querySelectorAll<HTMLElement>(".bin-said")) {
+      if (!here?.contains(each)) each.textContent = "";
+    }
+    if (!here) return;
+    const said = here.querySelector<HTMLElement>(".bin-said");
+    if (said) said.textContent = found?.words ?? "";
   }
 
   private setLight(name: Light, value: number): void {
@@ -247,8 +287,9 @@ class MediaPage {
       const value = Number.isFinite(said) ? Math.min(5, Math.max(0, said)) : LIGHT[name];
       changed ||= value !== LIGHT[name];
       document.documentElement.style.setProperty(`--${name}`, String(value));
-      const field = document.querySelector<HTMLInputElement>(`[data-set=${name}]`);
-      if (field && field !== document.activeElement) field.value = String(value);
+      for (const field of document.querySelectorAll<HTMLInputElement>(`[data-set=${name}]`)) {
+        if (field !== document.activeElement) field.value = String(value);
+      }
     }
     const reset = document.querySelector<HTMLElement>("[data-act=reset]");
     if (reset) reset.hidden = !changed;
@@ -256,14 +297,14 @@ class MediaPage {
 
   // Keys
 
+  private focusFilter(event: KeyboardEvent): void {
+    event.preventDefault();
+    document.querySelector<HTMLInputElement>("#tags")?.focus();
+  }
+
   private key(event: KeyboardEvent): void {
     const target = event.target as HTMLElement;
     if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, audio")) return;
-    if (event.key === "/") {
-      event.preventDefault();
-      document.querySelector<HTMLInputElement>("#tags")?.focus();
-      return;
-    }
     const ways: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
     const way = ways[event.key];
     if (way === undefined || target.closest(".scroll, .prose")) return;
@@ -322,15 +363,6 @@ async function load(url: string): Promise<Document> {
   const response = await fetch(url, { headers: { accept: "text/html" } });
   if (!response.ok) throw new Error(String(response.status));
   return new DOMParser().parseFromString(await response.text(), "text/html");
-}
-
-function makeDialog(): HTMLDialogElement {
-  const dialog = document.createElement("dialog");
-  dialog.className = "enlarged";
-  dialog.setAttribute("aria-label", "Enlarged picture");
-  dialog.append(document.createElement("img"), document.createElement("p"));
-  document.body.append(dialog);
-  return dialog;
 }
 
 new MediaPage().start();

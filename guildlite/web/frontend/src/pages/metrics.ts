@@ -63,7 +63,7 @@ class MetricsPage {
       });
     }
     addEventListener("resize", () => this.visible.forEach((card) => card.resize()));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    document.addEventListener("themechange", () => {
       forgetColours();
       this.redraw();
     });
