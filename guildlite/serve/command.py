@@ -56,12 +56,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one server does at most; as in `engine.Engine`, and bytes of a request's body."""
+    """What one server does at most; as in `engine.Engine`, and bytes of a request's body.
+
+    threads: for one call of the model; None for what its framework thinks best.
+    """
 
     timeout_s: float = 30.0
     max_batch: int = 64
     max_inflight: int = 256
     max_body_bytes: int = 16 * 1024 * 1024
+    threads: int | None = None
 
 
 def serve_run(
@@ -232,7 +236,7 @@ class _Candidate:
         from guildlite.serve.engine import Engine
 
         return Engine(
-            self._runtime(),
+            self._runtime(limits.threads),
             timeout_s=limits.timeout_s,
             max_batch=limits.max_batch,
             max_inflight=limits.max_inflight,
@@ -295,19 +299,27 @@ class _Candidate:
         own = is_own_file(source.run_dir, source.uid, model.path)
         check_trust(model, trusted=source.trust, own=own)
 
-    def _runtime(self) -> ModelRuntime:
+    def _runtime(self, threads: int | None) -> ModelRuntime:
         source = self.source
         name = source.name if source.served_as is None else source.served_as
         if self.model is None:
+            from guildlite.serve.runtimes import limit_threads
             from guildlite.serve.runtimes.predictor import PredictorRuntime
 
             assert source.predictor is not None
+            limit_threads(threads)
             return PredictorRuntime(
                 source.predictor, folder=source.folder, run_dir=source.run_dir, name=name
             )
         from guildlite.serve.runtimes import load_model
 
-        return load_model(self.model, run_dir=source.run_dir, name=name, signature=self.signature)
+        return load_model(
+            self.model,
+            run_dir=source.run_dir,
+            name=name,
+            signature=self.signature,
+            threads=threads,
+        )
 
     def _examples(self) -> list[_Example]:
         found = []
