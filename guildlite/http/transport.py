@@ -5,9 +5,11 @@ Imported when a server is made: uvicorn takes longer to load than most commands 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -16,11 +18,15 @@ import uvicorn
 
 from guildlite.http.limits import Limits, with_limits
 
+#: How long a server that stops waits for open connections to ask once more.
+LINGER_S = 0.3
+
 
 class Server(uvicorn.Server):
     """uvicorn's server; `ended_by` is the first signal that came, 0 without one."""
 
     on_ready: Callable[[], None] | None = None
+    drain: Callable[[], bool] | None = None
     ended_by = 0
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
@@ -31,7 +37,24 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         # Streams that outlive the grace are cancelled, which is meant and needs no traceback.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        if self.drain is not None:
+            await self._drain(self.drain)
         await super().shutdown(sockets=sockets)
+
+    async def _drain(self, drained: Callable[[], bool]) -> None:
+        """Go on accepting until what was asked is answered, and everyone else was told to go.
+
+        A connection that is closed while its next request is on the way is an error to its client;
+        one that was told so with an answer is not.
+        """
+        begin = time.monotonic()
+        while not drained() or (
+            self.server_state.connections and time.monotonic() - begin < LINGER_S
+        ):
+            grace_s = self.config.timeout_graceful_shutdown or 0
+            if self.force_exit or time.monotonic() - begin > grace_s:
+                return
+            await asyncio.sleep(0.02)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from guildlite.errors import GuildliteError
 from guildlite.serve.find import ModelFile, find_model, list_models
 from guildlite.serve.kinds import KINDS
+from guildlite.serve.limits import Limits
 from guildlite.serve.model import printable
 from guildlite.serve.signature import Signature, read_signature
 from guildlite.serve.trust import check_trust
@@ -52,20 +53,6 @@ class Source:
     folder: Path = field(default_factory=Path.cwd)
     trust: bool = False
     served_as: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server does at most; as in `engine.Engine`, and bytes of a request's body.
-
-    threads: for one call of the model; None for what its framework thinks best.
-    """
-
-    timeout_s: float = 30.0
-    max_batch: int = 64
-    max_inflight: int = 256
-    max_body_bytes: int = 16 * 1024 * 1024
-    threads: int | None = None
 
 
 def serve_run(
@@ -134,19 +121,19 @@ def _run(server: HttpServer, engine: Engine, on_ready: Callable[[], None]) -> in
     gc.collect()
     gc.freeze()
     try:
-        return server.run(on_ready)
+        return server.run(on_ready, engine.drain)
     finally:
         gc.unfreeze()
         engine.close()
 
 
-def check_run(source: Source, *, out: Say) -> int:
+def check_run(source: Source, limits: Limits | None = None, *, out: Say) -> int:
     """Load, warm up, predict once, say what the model takes and gives; return the exit status."""
     from guildlite.serve.instances import to_plain
 
     candidate = _Candidate(source)
     begin = time.perf_counter()
-    engine = candidate.load(Limits())
+    engine = candidate.load(limits or Limits())
     loaded_s = time.perf_counter() - begin
     try:
         if engine.info.free:
@@ -166,12 +153,12 @@ def check_run(source: Source, *, out: Say) -> int:
     return 0
 
 
-def print_request(source: Source) -> str:
+def print_request(source: Source, limits: Limits | None = None) -> str:
     """Return a request that the model answers, as JSON text: the kept example, else zeros."""
     from guildlite.serve.app import example_request
 
     candidate = _Candidate(source)
-    engine = candidate.load(Limits())
+    engine = candidate.load(limits or Limits())
     try:
         example = candidate.warm_up(engine, lambda _: None)
         body = example.body if example else example_request(engine)
@@ -235,12 +222,7 @@ class _Candidate:
         """Return an engine for the model; it is still cold."""
         from guildlite.serve.engine import Engine
 
-        return Engine(
-            self._runtime(limits.threads),
-            timeout_s=limits.timeout_s,
-            max_batch=limits.max_batch,
-            max_inflight=limits.max_inflight,
-        )
+        return Engine(self._runtime(limits.threads), limits)
 
     def start(self, limits: Limits, out: Say) -> tuple[Engine, _Example | None]:
         """Return a warm engine for the model and the run's own example request, if any."""
