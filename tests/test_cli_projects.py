@@ -190,7 +190,7 @@ def test_view_is_told_where_and_how(
     assert seen["where"] == project_file.parent
     assert (seen["port"], seen["host"], seen["open_browser"]) == (0, "127.0.0.1", False)
     assert seen["read_only"] is False
-    assert seen["models"].has_model(below) is False
+    assert seen["models"].files(below) == []
     assert call("view", "--no-browser", "--read-only").status == 130
     assert calls[1]["models"] is None
 

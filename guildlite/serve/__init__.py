@@ -17,7 +17,7 @@ from guildlite.serve.command import (
     print_request,
     serve_run,
 )
-from guildlite.serve.find import has_model
+from guildlite.serve.find import model_files
 from guildlite.serve.limits import Limits
 from guildlite.serve.model import ModelRefused
 
@@ -28,7 +28,7 @@ __all__ = [
     "behind_command",
     "check_run",
     "describe_models",
-    "has_model",
+    "model_files",
     "print_request",
     "serve_run",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -71,12 +71,14 @@ def create_app(
     tokens: Tokens | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     behind: bool = False,
+    others: Sequence[str] = (),
 ) -> Guard:
     """Return the whole server for one loaded model.
 
     `title` and `file` say on the page which run and file is served. `example` is a request that
     works; without it one of zeros is made. `signature` says what the model file does not. `behind`
-    another server of ours, the pages believe that one's header about their address.
+    another server of ours, the pages believe that one's header about their address, and lead to
+    `others`, the models of the run.
     """
     app = FastAPI(
         title=f"guildlite: {title}",
@@ -95,7 +97,9 @@ def create_app(
     settings = page_settings(
         engine.info, engine.shapes, signature, token=tokens is not None, behind=behind
     )
-    _add_pages(app, engine, settings, title=title, file=file, example=request, behind=behind)
+    _add_pages(
+        app, engine, settings, title=title, file=file, example=request, behind=behind, others=others
+    )
     return Guard(
         _Shortcut(app, engine),
         bind_host=bind_host,
@@ -304,6 +308,7 @@ def _add_pages(
     file: str,
     example: bytes | None,
     behind: bool,
+    others: Sequence[str],
 ) -> None:
     pages = Environment(loader=PackageLoader("guildlite.serve"), autoescape=True)
     small = example.decode() if example and len(example) <= MAX_BOX_BYTES else ""
@@ -322,7 +327,9 @@ def _add_pages(
                 info=engine.info,
                 shapes=engine.shapes,
                 base=base_of(request),
+                home=base_of(request).partition("/~/")[0],
                 behind=behind,
+                others=others,
                 token=settings["token"],
                 **{name: value() for name, value in values.items()},
             )

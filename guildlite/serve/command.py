@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guildlite.errors import GuildliteError
-from guildlite.serve.find import ModelFile, find_model, list_models
+from guildlite.serve.find import MAX_LISTED, ModelFile, find_model, list_models, model_files
 from guildlite.serve.kinds import KINDS
 from guildlite.serve.limits import Limits
 from guildlite.serve.model import printable
@@ -252,7 +252,13 @@ class _Candidate:
             tokens=tokens,
             max_body_bytes=limits.max_body_bytes,
             behind=behind,
+            others=self._others() if behind else (),
         )
+
+    def _others(self) -> list[str]:
+        """Return the models of the run to choose from, this one included; none for only one."""
+        files = model_files(self.source.run_dir)
+        return files[:MAX_LISTED] if self.model is not None and len(files) > 1 else []
 
     def warm_up(self, engine: Engine, out: Say) -> _Example | None:
         """Warm the engine up; return the run's own example request if the model takes it."""
