@@ -71,6 +71,7 @@ def test_pytorch(tmp_path: Path) -> None:
     assert (signature.classes, signature.logits) == (tuple("0123456789"), True)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras about NumPy
 def test_keras(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow", exc_type=ImportError)
     keras = pytest.importorskip("keras")
