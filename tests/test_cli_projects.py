@@ -229,7 +229,9 @@ def test_serve_takes_the_projects_predictor(here: Path, calls: list[dict[str, An
 
 def test_serve_is_told_its_limits_and_its_name(here: Path, calls: list[dict[str, Any]]) -> None:
     run = make_run(RunStore(here / "runs"))
-    assert call("serve", run.id, "--max-body", "64", "--name", "digits-2.1").status == 130
+    words = ("--max-body", "64", "--threads", "2", "--name", "digits-2.1")
+    assert call("serve", run.id, *words).status == 130
+    assert calls[0]["limits"].threads == 2
     assert calls[0]["limits"].max_body_bytes == 64 * 2**20
     assert calls[0]["where"].served_as == "digits-2.1"
     for name in ("", "a/b", "..", "a b"):

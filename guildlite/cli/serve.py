@@ -132,9 +132,9 @@ def serve(
         threads=threads,
     )
     if check:
-        return serving.check_run(source, limits, out=context.write)
+        return serving.check_run(source, limits=limits, out=context.write)
     if print_request:
-        context.write(serving.print_request(source, limits))
+        context.write(serving.print_request(source, limits=limits))
         return 0
     return serving.serve_run(
         source, host=host, port=port, token=token, limits=limits, out=context.say

@@ -127,7 +127,7 @@ def _run(server: HttpServer, engine: Engine, on_ready: Callable[[], None]) -> in
         engine.close()
 
 
-def check_run(source: Source, limits: Limits | None = None, *, out: Say) -> int:
+def check_run(source: Source, *, limits: Limits | None = None, out: Say) -> int:
     """Load, warm up, predict once, say what the model takes and gives; return the exit status."""
     from guildlite.serve.instances import to_plain
 
@@ -153,7 +153,7 @@ def check_run(source: Source, limits: Limits | None = None, *, out: Say) -> int:
     return 0
 
 
-def print_request(source: Source, limits: Limits | None = None) -> str:
+def print_request(source: Source, *, limits: Limits | None = None) -> str:
     """Return a request that the model answers, as JSON text: the kept example, else zeros."""
     from guildlite.serve.app import example_request
 
