@@ -231,8 +231,10 @@ def _parameters(function: Callable[..., object]) -> str:
 
 def error_classes() -> list[type[GuildliteError]]:
     """Return every kind of error for people, the base first, then by name."""
+    # The last needs a library that is not in every installation, and has none.
+    apart = ("__main__", "bootstrap", "over_httptools")
     for module in pkgutil.walk_packages(guildlite.__path__, "guildlite."):
-        if not module.name.endswith("__main__") and "bootstrap" not in module.name:
+        if not module.name.endswith(apart):
             import_module(module.name)
     return [GuildliteError, *sorted(_subclasses(GuildliteError), key=lambda each: each.__name__)]
 

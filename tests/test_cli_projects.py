@@ -214,7 +214,7 @@ def test_view_is_told_where_and_how(
     assert seen["where"] == project_file.parent
     assert (seen["port"], seen["host"], seen["open_browser"]) == (0, "127.0.0.1", False)
     assert seen["read_only"] is False
-    assert seen["models"].has_model(below) is False
+    assert seen["models"].files(below) == []
     assert call("view", "--no-browser", "--read-only").status == 130
     assert calls[1]["models"] is None
 
@@ -253,7 +253,9 @@ def test_serve_takes_the_projects_predictor(here: Path, calls: list[dict[str, An
 
 def test_serve_is_told_its_limits_and_its_name(here: Path, calls: list[dict[str, Any]]) -> None:
     run = make_run(RunStore(here / "runs"))
-    assert call("serve", run.id, "--max-body", "64", "--name", "digits-2.1").status == 130
+    words = ("--max-body", "64", "--threads", "2", "--name", "digits-2.1")
+    assert call("serve", run.id, *words).status == 130
+    assert calls[0]["limits"].threads == 2
     assert calls[0]["limits"].max_body_bytes == 64 * 2**20
     assert calls[0]["where"].served_as == "digits-2.1"
     for name in ("", "a/b", "..", "a b"):

@@ -158,7 +158,7 @@ def test_only_own_pages_may_change_things(port: int, header: str, status: int) -
 
 
 def test_every_method_but_get_and_head_needs_the_own_origin(port: int) -> None:
-    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "ANYTHING"):
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"):
         assert ask(port, f"{method} /echo", "Origin: http://evil.example") == 403
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from support.models import save_doubler, save_model
+from support.scripted import Scripted, slow_engine
 from support.servers import running, start_serve
 
 from guildlite import http
@@ -25,7 +26,7 @@ from guildlite.http import RequestError
 from guildlite.serve.app import create_app
 from guildlite.serve.command import Source, check_run, serve_run
 from guildlite.serve.engine import Engine
-from guildlite.serve.model import ModelFailed, ModelInfo, ModelRefused, TensorSpec
+from guildlite.serve.model import ModelFailed, ModelRefused
 from guildlite.serve.runtimes.onnx import OnnxRuntime
 
 ONE = [{"image": [1, 2, 3, 4]}]
@@ -181,7 +182,7 @@ def test_stats_count(client: httpx.Client) -> None:
 def test_health(client: httpx.Client) -> None:
     assert client.get("/health").json() == {"status": "ok"}
     assert client.get("/v2/health/live").json() == {"live": True}
-    assert client.get("/v2/health/ready").json() == {"ready": True}
+    assert client.get("/v2/health/ready").json() == {"live": True, "ready": True}
 
 
 def test_other_addresses_answer_in_the_same_shape(client: httpx.Client) -> None:
@@ -332,29 +333,6 @@ def test_the_model_may_refuse_one_of_many(tmp_path: Path) -> None:
 # Trouble
 
 
-class Scripted:
-    """A runtime that does what the test says; `x` is one number per instance."""
-
-    info = ModelInfo("m", (TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-        self.entered, self.go_on = threading.Event(), threading.Event()
-
-    def predict(self, inputs: Any) -> Any:
-        x = inputs["x"]
-        self.calls.append(len(x))
-        if (x == 13).any():
-            raise RuntimeError("the secret cause")
-        if (x == 99).any():
-            self.entered.set()
-            self.go_on.wait(60)
-        return {"y": x + 1}
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
     runtime = Scripted()
@@ -383,7 +361,7 @@ def test_a_failed_batch_is_tried_row_by_row(scripted: Scripted) -> None:
     with pytest.raises(RequestError, match="the model failed") as caught:
         ask(engine, {"x": 1}, {"x": 13}, {"x": 2})
     assert (caught.value.http_status, caught.value.details) == (500, {"index": [1]})
-    assert scripted.calls == [3, 1, 1]
+    assert [len(call) for call in scripted.calls] == [3, 1, 1]
 
 
 def test_large_requests_reach_the_model_in_pieces(scripted: Scripted) -> None:
@@ -392,19 +370,11 @@ def test_large_requests_reach_the_model_in_pieces(scripted: Scripted) -> None:
     scripted.calls.clear()
     numbers = range(200, 350)
     assert ask(engine, *({"x": n} for n in numbers)) == [{"y": n + 1} for n in numbers]
-    assert scripted.calls == [64, 64, 22]
-
-
-def slow(engine: Engine) -> Engine:
-    """Make the engine hand everything to its threads, as for a model that is slow."""
-    engine.stats.predicted(1.0, 1)
-    for _ in range(9):
-        engine.stats.predicted(1.0, 1)
-    return engine
+    assert [len(call) for call in scripted.calls] == [64, 64, 22]
 
 
 def test_health_answers_while_the_model_is_busy(scripted: Scripted) -> None:
-    engine = slow(Engine(scripted, max_inflight=1))
+    engine = slow_engine(scripted, max_inflight=1)
     with running(create_app(engine, title="t", file="f")) as port:
         base = f"http://localhost:{port}"
         answers: list[int] = []
@@ -427,7 +397,7 @@ def test_health_answers_while_the_model_is_busy(scripted: Scripted) -> None:
 
 
 def test_a_model_that_hangs_costs_a_timeout_and_its_place(scripted: Scripted) -> None:
-    engine = slow(Engine(scripted, max_inflight=2, timeout_s=0.2))
+    engine = slow_engine(scripted, max_inflight=2, timeout_s=0.2)
     with running(create_app(engine, title="t", file="f")) as port:
         url = f"http://localhost:{port}/run"
         # The second waits behind the first; when its time is up it is dropped and leaves.
@@ -435,7 +405,7 @@ def test_a_model_that_hangs_costs_a_timeout_and_its_place(scripted: Scripted) ->
             answer = httpx.post(url, json=[{"x": number}], trust_env=False)
             assert answer.status_code == 504
             assert answer.json()["error"] == "the model took longer than 0.2 seconds"
-        assert scripted.calls == [1]
+        assert scripted.calls == [[99]]
     engine.close()
 
 

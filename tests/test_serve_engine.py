@@ -12,40 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+from support.scripted import Scripted, slow_engine
 from support.servers import running
 
 from guildlite.http import RequestError
-from guildlite.serve import engine as engine_module
+from guildlite.serve import turn
 from guildlite.serve.app import create_app
 from guildlite.serve.engine import Engine
-from guildlite.serve.model import ModelInfo, ModelRefused, TensorSpec
 from guildlite.serve.openinference import InferRequest
-
-
-class Scripted:
-    """Adds one to `x`; 13 fails, 14 is refused, 99 waits until the test says so."""
-
-    def __init__(self, shape: tuple[int, ...] = (-1,), max_batch: int | None = None) -> None:
-        self.info = ModelInfo(
-            "m", (TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),), max_batch
-        )
-        self.calls: list[list[float]] = []
-        self.entered, self.go_on = threading.Event(), threading.Event()
-
-    def predict(self, inputs: Any) -> Any:
-        x = inputs["x"]
-        self.calls.append(x.ravel().tolist())
-        if (x == 13).any():
-            raise RuntimeError("the cause")
-        if (x == 14).any():
-            raise ModelRefused("the model refused the input: 14")
-        if (x == 99).any():
-            self.entered.set()
-            self.go_on.wait(60)
-        return {"y": x + 1}
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -53,16 +27,6 @@ def scripted() -> Iterator[Scripted]:
     runtime = Scripted()
     yield runtime
     runtime.go_on.set()
-
-
-def slow_engine(runtime: Scripted, **limits: Any) -> Engine:
-    """Return a warm engine that queues everything, as for a model that takes its time."""
-    engine = Engine(runtime, **limits)
-    engine.warm_up()
-    for _ in range(9):
-        engine.stats.predicted(1.0, 1)
-    runtime.calls.clear()
-    return engine
 
 
 def body(*values: Any) -> bytes:
@@ -215,7 +179,7 @@ def test_what_waits_too_long_is_dropped_and_the_rest_goes_on(scripted: Scripted)
 def test_clients_that_left_are_not_asked_for(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "WATCH_AFTER_S", 0.001)
+    monkeypatch.setattr(turn, "WATCH_AFTER_S", 0.001)
     engine = slow_engine(scripted)
 
     async def ask() -> list[Any]:
@@ -243,7 +207,7 @@ def test_a_client_that_hangs_up_frees_its_place(
 ) -> None:
     import socket
 
-    monkeypatch.setattr(engine_module, "WATCH_AFTER_S", 0.01)
+    monkeypatch.setattr(turn, "WATCH_AFTER_S", 0.01)
     engine = slow_engine(scripted, max_inflight=2)
     with running(create_app(engine, title="t", file="f")) as port:
         url = f"http://localhost:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,3 +280,33 @@ def test_floats_come_back_as_they_were(values: list[float]) -> None:
     array = np.array(values, dtype=np.float32)
     back = np.array(json.loads(encode([{"p": array}]))[0]["p"], dtype=np.float32)
     assert back.tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("name", ["x", "features", "a:b", 'q"uote', "t\\f", "ü"])
+@given(
+    values=st.lists(
+        st.one_of(
+            st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.none(), st.just("1.5"),
+            st.lists(st.integers(0, 3), max_size=2), st.just({}),
+        ),
+        min_size=2, max_size=4,
+    ),
+    datatype=st.sampled_from(["FP32", "FP64", "INT8", "INT64", "UINT64", "BOOL"]),
+)  # fmt: skip
+def test_the_quick_way_is_only_quick(name: str, values: list[Any], datatype: str) -> None:
+    pytest.importorskip("orjson")
+    decoder = Decoder(ModelInfo("m", (TensorSpec(name, datatype, (-1, 3)),), ()), {name: (3,)})
+    body = json.dumps([{name: values}, {name: values[::-1]}]).encode()
+    slow = decoded(decoder._decode, body)
+    assert decoded(decoder.decode, body) == slow
+
+
+def decoded(way: Any, body: bytes) -> Any:
+    """Return what came of it: dtypes, shapes and values, or the refusal."""
+    try:
+        return [
+            [(key, str(array.dtype), array.shape, array.tolist()) for key, array in one.items()]
+            for one in way(body)
+        ]
+    except RequestError as error:
+        return error.message, error.details

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from support import models
 
-from guildlite.serve.command import Limits, Source, check_run, print_request
+from guildlite.serve.command import Source, check_run, print_request
 from guildlite.serve.command import _Candidate as Candidate
+from guildlite.serve.limits import Limits
 from guildlite.serve.trust import Untrusted
 
 FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Path], Path], str]] = {

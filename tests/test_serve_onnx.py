@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.models import save_doubler, save_model
 
 from guildlite.errors import GuildliteError, MissingExtra
+from guildlite.serve.runtimes import onnx as onnx_module
 from guildlite.serve.runtimes.onnx import OnnxRuntime, check_external_files, external_files
 
 
@@ -143,3 +144,29 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
     with pytest.raises(MissingExtra) as caught:
         load(save_doubler(tmp_path / "m.onnx"), tmp_path)
     assert caught.value.hint == 'pip install "guildlite[onnx]"'
+
+
+def threads_of(runtime: OnnxRuntime) -> int:
+    return int(runtime._session.get_session_options().intra_op_num_threads)
+
+
+def test_a_small_quick_model_takes_one_thread(tmp_path: Path) -> None:
+    path = save_doubler(tmp_path / "m.onnx")
+    assert threads_of(OnnxRuntime(path, run_dir=tmp_path, name="m")) == 1
+
+
+def test_others_take_what_onnxruntime_thinks_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_doubler(tmp_path / "m.onnx")
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_module, "SMALL_BYTES", 0)
+        assert threads_of(OnnxRuntime(path, run_dir=tmp_path, name="m")) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_module, "INLINE_MODEL_S", 0.0)
+        assert threads_of(OnnxRuntime(path, run_dir=tmp_path, name="m")) == 0
+
+
+def test_threads_are_those_that_were_asked_for(tmp_path: Path) -> None:
+    path = save_doubler(tmp_path / "m.onnx")
+    assert threads_of(OnnxRuntime(path, run_dir=tmp_path, name="m", threads=3)) == 3

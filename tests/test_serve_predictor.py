@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,3 +162,27 @@ def test_it_needs_no_model_file_and_no_word_of_trust(folder: Path) -> None:
     assert lines[0] == "`own_code:Model` of r can be served"
     free = Source(folder, "r", predictor="own_code:free", folder=folder)
     assert check_run(free, out=lines.append) == 0
+
+
+def test_threads_are_set_before_libraries_are_imported(tmp_path: Path) -> None:
+    (tmp_path / "counting.py").write_text(
+        "import os, sys\n"
+        "assert 'numpy' not in sys.modules\n"
+        "threads = os.environ['OMP_NUM_THREADS'], os.environ['OPENBLAS_NUM_THREADS']\n"
+        "def predict(**anything):\n"
+        "    return {'threads': threads}\n"
+    )
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from guildlite.serve.command import Source, _Candidate\n"
+        "from guildlite.serve.limits import Limits\n"
+        "here = Path(sys.argv[1])\n"
+        "source = Source(here, 'r', predictor='counting:predict', folder=here)\n"
+        "engine = _Candidate(source).load(Limits(threads=3))\n"
+        "print(engine.answer(b'[{}]').decode())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ('[{"threads":["3","3"]}]\n', 0), done.stderr

@@ -24,11 +24,11 @@ from support.run_dirs import START, make_run
 from support.viewing import SECRET, Place, make_project, viewing
 
 from guildlite.runs import Run
-from guildlite.serve import behind_command, has_model
+from guildlite.serve import behind_command, model_files
 from guildlite.web import predict as predict_module
 from guildlite.web.predict import ModelServers
 
-SERVERS = ModelServers(has_model, behind_command())
+SERVERS = ModelServers(model_files, behind_command())
 ROOT = Path(predict_module.__file__).parents[2]
 
 
@@ -155,6 +155,35 @@ def test_what_may_run_code_is_refused_as_by_gl_serve(place: Place, tmp_path: Pat
         assert "--trust" in refused[-1].text
         asked = client.post(f"/runs/{run.id}/predict/run", json=[])
         assert (asked.status_code, "model.pkl" in asked.text) == (503, True)
+
+
+def test_one_of_several_models_is_chosen(place: Place, tmp_path: Path) -> None:
+    run = make_run(place.store)
+    (run.path / "my models").mkdir()
+    save_doubler(run.path / "my models" / "a&b.onnx")
+    save_doubler(run.path / "my models" / "c.onnx")
+    with viewing(tmp_path, models=SERVERS) as client:
+        pages = []
+
+        def is_asked() -> bool:
+            pages.append(client.get(f"/runs/{run.id}/predict/"))
+            return "refresh" not in pages[-1].headers
+
+        wait_for("the question", is_asked)
+        assert "contains several exported models" in pages[-1].text
+        first = f"/runs/{run.id}/predict/~/my%20models%2Fa%26b.onnx/"
+        second = f"/runs/{run.id}/predict/~/my%20models%2Fc.onnx/"
+        assert f'<a href="{first}"><bdi>my models/a&amp;b.onnx</bdi></a>' in pages[-1].text
+        for chosen, other in ((first, second), (second, first)):
+            wait_for("the model", lambda at=chosen: client.get(at).status_code == 200)
+            page = client.get(chosen).text
+            assert f'<a href="{str(client.base_url).rstrip("/")}{other}">' in page
+            assert f"{chosen}run -d" in page
+            assert f'{str(client.base_url).rstrip("/")}/runs/{run.id}">back to the run' in page
+            answer = client.post(f"{chosen}run", json=[{"image": [1, 2, 3, 4]}])
+            assert answer.json() == [{"prediction": [2, 4, 6]}]
+        for nothing in ("my%20models%2Fd.onnx/", "..%2F..%2Fetc%2Fpasswd/", "my%20models%2Fc.onnx"):
+            assert client.get(f"/runs/{run.id}/predict/~/{nothing}").status_code == 404
 
 
 def test_a_module_in_the_run_is_not_imported(place: Place, tmp_path: Path) -> None:

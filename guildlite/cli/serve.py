@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from guildlite.cli.context import Context
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError, UsageError
+from guildlite.serve.limits import Limits
 
 if TYPE_CHECKING:
     from guildlite.runs import Run
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_AT_MOST = Limits()
+_MIB = 1024 * 1024
 _MODEL_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+
+
+def limit(
+    option: str, default: float | None, metavar: str, words: str
+) -> Callable[[Command], Command]:
+    """Declare an option that takes a number above zero; seconds may have a fraction."""
+    whole = metavar != "SECONDS"
+    return click.option(
+        option,
+        type=click.IntRange(min=1) if whole else click.FloatRange(min=0, min_open=True),
+        default=None if default is None else int(default),
+        metavar=metavar,
+        show_default=default is not None,
+        help=words,
+    )
 
 
 @command("serve")
@@ -34,38 +55,11 @@ _MODEL_NAME = re.compile(r"[\w-][\w.-]{0,99}")
 @click.option(
     "--token", envvar="GL_TOKEN", metavar="TEXT", help="Demand this token (16+ characters)"
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=30,
-    metavar="SECONDS",
-    show_default=True,
-    help="After which a request gets 504",
-)
-@click.option(
-    "--max-batch",
-    type=click.IntRange(min=1),
-    default=64,
-    metavar="N",
-    show_default=True,
-    help="Rows the model gets at a time",
-)
-@click.option(
-    "--max-inflight",
-    type=click.IntRange(min=1),
-    default=256,
-    metavar="N",
-    show_default=True,
-    help="Requests at a time; more get 503",
-)
-@click.option(
-    "--max-body",
-    type=click.IntRange(min=1),
-    default=16,
-    metavar="MIB",
-    show_default=True,
-    help="Size of a request; larger ones get 413",
-)
+@limit("--timeout", _AT_MOST.timeout_s, "SECONDS", "After which a request gets 504")
+@limit("--max-batch", _AT_MOST.max_batch, "N", "Rows the model gets at a time")
+@limit("--max-inflight", _AT_MOST.max_inflight, "N", "Requests at a time; more get 503")
+@limit("--max-body", _AT_MOST.max_body_bytes // _MIB, "MIB", "Size of a request; more gets 413")
+@limit("--threads", None, "N", "Threads for one prediction, else as the framework likes")
 @click.pass_obj
 def serve(
     context: Context,
@@ -86,6 +80,7 @@ def serve(
     max_batch: int,
     max_inflight: int,
     max_body: int,
+    threads: int | None,
 ) -> int:
     """Serve the model of a run over HTTP.
 
@@ -129,17 +124,18 @@ def serve(
         trust=trust,
         served_as=name,
     )
-    if check:
-        return serving.check_run(source, out=context.write)
-    if print_request:
-        context.write(serving.print_request(source))
-        return 0
-    limits = serving.Limits(
+    limits = Limits(
         timeout_s=timeout,
         max_batch=max_batch,
         max_inflight=max_inflight,
-        max_body_bytes=max_body * 1024 * 1024,
+        max_body_bytes=max_body * _MIB,
+        threads=threads,
     )
+    if check:
+        return serving.check_run(source, limits=limits, out=context.write)
+    if print_request:
+        context.write(serving.print_request(source, limits=limits))
+        return 0
     return serving.serve_run(
         source, host=host, port=port, token=token, limits=limits, out=context.say
     )

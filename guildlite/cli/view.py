@@ -38,10 +38,10 @@ def view(
 
     models = None
     if not read_only and not logdirs:
-        from guildlite.serve import behind_command, has_model
+        from guildlite.serve import behind_command, model_files
         from guildlite.web.predict import ModelServers
 
-        models = ModelServers(has_model, behind_command())
+        models = ModelServers(model_files, behind_command())
     source = None
     if logdirs:
         from guildlite.cli.imports import log_directories

@@ -116,13 +116,20 @@ class HttpServer:
         )
         self._server = Server(config)
 
-    def run(self, on_ready: Callable[[], None] | None = None) -> int:
+    def run(
+        self,
+        on_ready: Callable[[], None] | None = None,
+        drain: Callable[[], bool] | None = None,
+    ) -> int:
         """Serve; return the number of the signal that ended it, 0 after `stop`.
 
-        `on_ready` is called once, when connections are being accepted. In a thread other than
-        the main one signals are left alone.
+        on_ready: called once, when connections are being accepted.
+        drain: called when the server is to stop, again and again until it says that all is
+            answered; until then, at most for `grace_s`, connections are accepted as before.
+
+        In a thread other than the main one signals are left alone.
         """
-        self._server.on_ready = on_ready
+        self._server.on_ready, self._server.drain = on_ready, drain
         logger = logging.getLogger("uvicorn.error")
         level = logger.level
         try:

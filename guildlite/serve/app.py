@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -20,6 +20,7 @@ from guildlite.errors import GuildliteError
 from guildlite.http import (
     Application,
     Guard,
+    Message,
     Receive,
     RequestError,
     Scope,
@@ -55,6 +56,7 @@ MAX_BOX_BYTES = 32 * 1024
 MAX_EXAMPLE_VALUES = 2_000_000
 
 _JSON = "application/json"
+_CLOSE = (b"connection", b"close")
 _HTML = "text/html; charset=utf-8"
 
 
@@ -69,12 +71,14 @@ def create_app(
     tokens: Tokens | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     behind: bool = False,
+    others: Sequence[str] = (),
 ) -> Guard:
     """Return the whole server for one loaded model.
 
     `title` and `file` say on the page which run and file is served. `example` is a request that
     works; without it one of zeros is made. `signature` says what the model file does not. `behind`
-    another server of ours, the pages believe that one's header about their address.
+    another server of ours, the pages believe that one's header about their address, and lead to
+    `others`, the models of the run.
     """
     app = FastAPI(
         title=f"guildlite: {title}",
@@ -89,11 +93,13 @@ def create_app(
     _add_predictions(app, engine)
     _add_open_inference(app, engine)
     _add_descriptions(app, engine, request)
-    _add_health(app)
+    _add_health(app, engine)
     settings = page_settings(
         engine.info, engine.shapes, signature, token=tokens is not None, behind=behind
     )
-    _add_pages(app, engine, settings, title=title, file=file, example=request, behind=behind)
+    _add_pages(
+        app, engine, settings, title=title, file=file, example=request, behind=behind, others=others
+    )
     return Guard(
         _Shortcut(app, engine),
         bind_host=bind_host,
@@ -132,8 +138,11 @@ class _Shortcut:
         self._app, self._engine = app, engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/run" or scope["method"] != "POST":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if scope["path"] != "/run" or scope["method"] != "POST":
+            await self._app(scope, receive, self._last(send))
             return
         begin = time.perf_counter()
         # The guard has read the body whole.
@@ -150,8 +159,20 @@ class _Shortcut:
                 headers += [(key.encode(), value.encode()) for key, value in error.headers.items()]
         self._engine.stats.finished("/run", status, time.perf_counter() - begin)
         headers.append((b"content-length", str(len(answer)).encode()))
+        if self._engine.stopping:
+            headers.append(_CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+
+    def _last(self, send: Send) -> Send:
+        """Return a send that ends the connection with the answer once the server is stopping."""
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._engine.stopping:
+                message["headers"] = [*message.get("headers", ()), _CLOSE]
+            await send(message)
+
+        return send_last
 
 
 async def _counted(engine: Engine, route: str, answer: Awaitable[Response]) -> Response:
@@ -183,7 +204,6 @@ def _add_open_inference(app: FastAPI, engine: Engine) -> None:
     info = engine.info
     server = json.dumps(server_metadata("guildlite", guildlite.__version__)).encode()
     metadata = json.dumps(model_metadata(info), ensure_ascii=False).encode()
-    ready = json.dumps({"name": info.name, "ready": True}, ensure_ascii=False).encode()
 
     def check(name: str, version: str = VERSION) -> None:
         if name != info.name:
@@ -214,7 +234,9 @@ def _add_open_inference(app: FastAPI, engine: Engine) -> None:
         @app.get(f"{base}/ready", summary="Whether it can predict", include_in_schema=not hidden)
         async def get_ready(name: str, version: str = VERSION) -> Response:
             check(name, version)
-            return Response(ready, media_type=_JSON)
+            body = {"name": info.name, "ready": not engine.stopping}
+            status = 503 if engine.stopping else 200
+            return Response(json.dumps(body, ensure_ascii=False), status, media_type=_JSON)
 
         @app.post(
             f"{base}/infer",
@@ -253,13 +275,25 @@ def _add_descriptions(app: FastAPI, engine: Engine, example: bytes | None) -> No
         return Response(example, media_type=_JSON)
 
 
-def _add_health(app: FastAPI) -> None:
-    # The server listens once the model is loaded and warm, and stops listening before it stops
-    # answering, so being reached is being ready.
-    for path in HEALTH_PATHS:
-        word = "ready" if path.endswith("ready") else "live"
-        body = json.dumps({"status": "ok"} if path == "/health" else {word: True}).encode()
-        app.add_route(path, constant_route(body, _JSON), methods=["GET"])
+def _add_health(app: FastAPI, engine: Engine) -> None:
+    # The server listens once the model is loaded and warm: being reached is being ready, until it
+    # stops.
+    live = json.dumps({"live": True}).encode()
+    app.add_route("/v2/health/live", constant_route(live, _JSON), methods=["GET"])
+
+    def ready(yes: dict[str, object], no: dict[str, object]) -> Callable[..., Awaitable[Response]]:
+        async def route(request: Request) -> Response:
+            if engine.stopping:
+                return Response(json.dumps(no), 503, media_type=_JSON)
+            return Response(json.dumps(yes), media_type=_JSON)
+
+        return route
+
+    health = ready({"status": "ok"}, {"status": "stopping"})
+    app.add_route("/health", health, methods=["GET"])
+    # The protocol's own text says `live` here, and its clients look at the status.
+    both = ready({"live": True, "ready": True}, {"live": True, "ready": False})
+    app.add_route("/v2/health/ready", both, methods=["GET"])
 
 
 # Pages
@@ -274,6 +308,7 @@ def _add_pages(
     file: str,
     example: bytes | None,
     behind: bool,
+    others: Sequence[str],
 ) -> None:
     pages = Environment(loader=PackageLoader("guildlite.serve"), autoescape=True)
     small = example.decode() if example and len(example) <= MAX_BOX_BYTES else ""
@@ -292,7 +327,9 @@ def _add_pages(
                 info=engine.info,
                 shapes=engine.shapes,
                 base=base_of(request),
+                home=base_of(request).partition("/~/")[0],
                 behind=behind,
+                others=others,
                 token=settings["token"],
                 **{name: value() for name, value in values.items()},
             )

@@ -1,9 +1,9 @@
 """A prediction server behind the viewer, executed as a file.
 
-Standard input brings one line of JSON, `{"secret", "fd", "run_dir", "name", "uid", "predictor",
-"folder"}`: what must not be in an argument, which every user of the machine can read, the listening
-socket to serve on, and what `gl serve` would serve. Then it stays open for as long as whoever
-started this lives. Its end, however that came about, ends this process.
+Standard input brings one line of JSON, `{"secret", "fd", "run_dir", "name", "uid", "file",
+"predictor", "folder"}`: what must not be in an argument, which every user of the machine can read,
+the listening socket to serve on, and what `gl serve` would serve. Then it stays open for as long as
+whoever started this lives. Its end, however that came about, ends this process.
 
 It answers only requests that carry the secret: a port on loopback is open to everybody. Nothing
 here grants trust to a run.
@@ -36,6 +36,7 @@ def main() -> int:
         run_dir=Path(words["run_dir"]),
         name=words["name"],
         uid=words["uid"],
+        file=words["file"],
         predictor=words["predictor"],
         folder=Path(words["folder"]),
     )

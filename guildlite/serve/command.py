@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guildlite.errors import GuildliteError
-from guildlite.serve.find import ModelFile, find_model, list_models
+from guildlite.serve.find import MAX_LISTED, ModelFile, find_model, list_models, model_files
 from guildlite.serve.kinds import KINDS
+from guildlite.serve.limits import Limits
 from guildlite.serve.model import printable
 from guildlite.serve.signature import Signature, read_signature
 from guildlite.serve.trust import check_trust
@@ -52,16 +53,6 @@ class Source:
     folder: Path = field(default_factory=Path.cwd)
     trust: bool = False
     served_as: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server does at most; as in `engine.Engine`, and bytes of a request's body."""
-
-    timeout_s: float = 30.0
-    max_batch: int = 64
-    max_inflight: int = 256
-    max_body_bytes: int = 16 * 1024 * 1024
 
 
 def serve_run(
@@ -130,19 +121,19 @@ def _run(server: HttpServer, engine: Engine, on_ready: Callable[[], None]) -> in
     gc.collect()
     gc.freeze()
     try:
-        return server.run(on_ready)
+        return server.run(on_ready, engine.drain)
     finally:
         gc.unfreeze()
         engine.close()
 
 
-def check_run(source: Source, *, out: Say) -> int:
+def check_run(source: Source, *, limits: Limits | None = None, out: Say) -> int:
     """Load, warm up, predict once, say what the model takes and gives; return the exit status."""
     from guildlite.serve.instances import to_plain
 
     candidate = _Candidate(source)
     begin = time.perf_counter()
-    engine = candidate.load(Limits())
+    engine = candidate.load(limits or Limits())
     loaded_s = time.perf_counter() - begin
     try:
         if engine.info.free:
@@ -162,12 +153,12 @@ def check_run(source: Source, *, out: Say) -> int:
     return 0
 
 
-def print_request(source: Source) -> str:
+def print_request(source: Source, *, limits: Limits | None = None) -> str:
     """Return a request that the model answers, as JSON text: the kept example, else zeros."""
     from guildlite.serve.app import example_request
 
     candidate = _Candidate(source)
-    engine = candidate.load(Limits())
+    engine = candidate.load(limits or Limits())
     try:
         example = candidate.warm_up(engine, lambda _: None)
         body = example.body if example else example_request(engine)
@@ -231,12 +222,7 @@ class _Candidate:
         """Return an engine for the model; it is still cold."""
         from guildlite.serve.engine import Engine
 
-        return Engine(
-            self._runtime(),
-            timeout_s=limits.timeout_s,
-            max_batch=limits.max_batch,
-            max_inflight=limits.max_inflight,
-        )
+        return Engine(self._runtime(limits.threads), limits)
 
     def start(self, limits: Limits, out: Say) -> tuple[Engine, _Example | None]:
         """Return a warm engine for the model and the run's own example request, if any."""
@@ -266,7 +252,13 @@ class _Candidate:
             tokens=tokens,
             max_body_bytes=limits.max_body_bytes,
             behind=behind,
+            others=self._others() if behind else (),
         )
+
+    def _others(self) -> list[str]:
+        """Return the models of the run to choose from, this one included; none for only one."""
+        files = model_files(self.source.run_dir)
+        return files[:MAX_LISTED] if self.model is not None and len(files) > 1 else []
 
     def warm_up(self, engine: Engine, out: Say) -> _Example | None:
         """Warm the engine up; return the run's own example request if the model takes it."""
@@ -295,19 +287,27 @@ class _Candidate:
         own = is_own_file(source.run_dir, source.uid, model.path)
         check_trust(model, trusted=source.trust, own=own)
 
-    def _runtime(self) -> ModelRuntime:
+    def _runtime(self, threads: int | None) -> ModelRuntime:
         source = self.source
         name = source.name if source.served_as is None else source.served_as
         if self.model is None:
+            from guildlite.serve.runtimes import limit_threads
             from guildlite.serve.runtimes.predictor import PredictorRuntime
 
             assert source.predictor is not None
+            limit_threads(threads)
             return PredictorRuntime(
                 source.predictor, folder=source.folder, run_dir=source.run_dir, name=name
             )
         from guildlite.serve.runtimes import load_model
 
-        return load_model(self.model, run_dir=source.run_dir, name=name, signature=self.signature)
+        return load_model(
+            self.model,
+            run_dir=source.run_dir,
+            name=name,
+            signature=self.signature,
+            threads=threads,
+        )
 
     def _examples(self) -> list[_Example]:
         found = []

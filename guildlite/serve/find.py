@@ -86,9 +86,9 @@ def list_models(run_dir: Path) -> list[ModelFile]:
     return _search(run_dir)[0]
 
 
-def has_model(run_dir: Path) -> bool:
-    """Say whether a run has a file that can be served, be it one of several."""
-    return any(KINDS[model.kind].served for model in list_models(run_dir))
+def model_files(run_dir: Path) -> list[str]:
+    """Return the paths in a run of the files that can be served, likeliest first."""
+    return [model.relative for model in list_models(run_dir) if KINDS[model.kind].served]
 
 
 def _search(run_dir: Path) -> tuple[list[ModelFile], bool]:

@@ -54,8 +54,15 @@ class Decoder:
     def __init__(self, info: ModelInfo, shapes: dict[str, tuple[int, ...]]) -> None:
         self._fields = {spec.name: Field(spec, shapes[spec.name]) for spec in info.inputs}
         self._free = info.free
-        # A colon in a name or a string would be counted as one between a name and its value.
-        self._plain = not any(":" in spec.name or spec.datatype == "BYTES" for spec in info.inputs)
+        self._plain = all(_is_plain(spec) for spec in info.inputs)
+        names = "".join(self._fields)
+        #: How often these stand in one instance that holds numbers and nothing else.
+        self._marks = {
+            b":": len(self._fields),
+            b'"': 2 * len(self._fields),
+            b"t": names.count("t"),
+            b"f": names.count("f"),
+        }
         example = ", ".join(f'"{_short(name)}": ...' for name in list(self._fields)[:_MAX_NAMES])
         self._hint = f"send a JSON list of objects, as in [{{{example}}}]"
 
@@ -63,17 +70,36 @@ class Decoder:
         """Return the instances in `body`, at least one; raises RequestError."""
         try:
             return self._decode_quickly(body)
-        except (ValueError, RequestError):
+        except (ValueError, TypeError, OverflowError):
             return self._decode(body)
 
     def _decode_quickly(self, body: bytes) -> list[Instance]:
+        """Return the instances of a request of numbers; raises ValueError for any other.
+
+        NumPy would take "1.5" and true for numbers, and orjson takes the last of two equal names
+        without a word. All three show in how often some characters stand in the body, which is
+        found out in a tenth of the time of a look at every value.
+        """
         instances = parse_quickly(body)
         if type(instances) is not list or not 0 < len(instances) <= MAX_INSTANCES:
             raise ValueError("not a list of instances")
-        # orjson takes the last of two equal names without a word.
-        if not self._plain or body.count(b":") != len(instances) * len(self._fields):
-            raise ValueError("perhaps a name that comes twice")
-        return [self._instance(number, instance) for number, instance in enumerate(instances)]
+        if not self._plain or not self._holds_numbers(body, len(instances)):
+            raise ValueError("perhaps something else than numbers")
+        import numpy as np
+
+        with np.errstate(over="ignore"):
+            return [self._quick_instance(instance) for instance in instances]
+
+    def _holds_numbers(self, body: bytes, instances: int) -> bool:
+        return all(
+            body.count(mark) == instances * times if times else mark not in body
+            for mark, times in self._marks.items()
+        )
+
+    def _quick_instance(self, instance: Any) -> Instance:
+        if type(instance) is not dict or instance.keys() != self._fields.keys():
+            raise ValueError("not the fields of an instance")
+        return {name: field.of_numbers(instance[name]) for name, field in self._fields.items()}
 
     def _decode(self, body: bytes) -> list[Instance]:
         instances = parse_json(body, self._hint)
@@ -232,6 +258,33 @@ class Field:
         array = self._convert(value, lengths, index)
         return array if shape is self.shape else array.reshape(self.shape)
 
+    def of_numbers(self, value: object) -> Array:
+        """Return `value`, in which nothing but numbers and nulls can be, as `array` does.
+
+        NumPy's warnings of overflow must be off.
+        Raises ValueError, TypeError or OverflowError for what `array` refuses or has to convert.
+        """
+        import numpy as np
+
+        if self.kind.words == _Kind.NUMBER:
+            array = np.array(value, dtype=self.dtype)
+            if not np.isfinite(array).all():
+                raise ValueError("null, or out of range")
+        else:
+            found = np.array(value)
+            if found.dtype.kind not in "iu":
+                raise ValueError("perhaps a fraction")
+            array = found.astype(self.dtype)
+            if (array != found).any():
+                raise ValueError("out of range")
+        if array.size == self.flat and array.ndim == 1:
+            return array.reshape(self.shape)
+        if len(array.shape) != len(self.shape) or not all(
+            want in (-1, size) for want, size in zip(self.shape, array.shape, strict=True)
+        ):
+            raise ValueError("another shape")
+        return array
+
     def _check(self, value: Any, depth: int, lengths: list[int], index: list[int]) -> None:
         """Walk `value` once; `lengths` gets the free dimensions as they are met."""
         if depth == len(lengths):
@@ -325,6 +378,11 @@ class Field:
             expected=expected,
             got=got,
         )
+
+
+def _is_plain(spec: TensorSpec) -> bool:
+    """Say whether an instance's part of this input is its name, a colon and numbers."""
+    return spec.datatype not in ("BYTES", "BOOL") and not any(mark in spec.name for mark in ':"\\')
 
 
 class _Kind:

@@ -2,11 +2,13 @@
 
 The prediction server is a process that is started when first asked for, and what lies below the
 last slash is its own: its pages know relative addresses only. Nobody but this viewer can reach it.
+A run that has several models has another server for each, at `/runs/ID/predict/~/FILE/`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +17,7 @@ from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -46,11 +48,11 @@ RenderPage = Callable[..., Response]
 class ModelServers(NamedTuple):
     """How models are served, of which the viewer knows nothing itself.
 
-    has_model: says of a run directory whether there is a model to serve.
+    files: returns the models in a run directory that can be served, likeliest first.
     command: executes the server; it is told the rest on standard input (`child.Child`).
     """
 
-    has_model: Callable[[Path], bool]
+    files: Callable[[Path], list[str]]
     command: list[str]
 
 
@@ -64,14 +66,14 @@ class Predictions:
         self._page = page
         self._servers = None if workspace.read_only else servers
         self._lock = threading.Lock()
-        self._children: OrderedDict[str, _Server] = OrderedDict()
-        self._looks: OrderedDict[Path, tuple[float, bool]] = OrderedDict()
+        self._children: OrderedDict[tuple[str, str | None], _Server] = OrderedDict()
+        self._looks: OrderedDict[Path, tuple[float, list[str]]] = OrderedDict()
 
     def offers(self, run: Run) -> bool:
         """Say whether the run has something to predict with, and this viewer may start it."""
         if self._servers is None or run.error is not None:
             return False
-        return self._predictor(run) is not None or self._has_model(self._servers, run.path)
+        return self._predictor(run) is not None or bool(self._files(run.path))
 
     def install(self, app: Starlette) -> None:
         """Add the routes; `lifespan` must be the application's, or processes outlive it."""
@@ -100,8 +102,8 @@ class Predictions:
         if request.method not in ("GET", "HEAD", "POST"):
             raise RequestError(f"`{request.method[:16]}` is not possible here", status=405)
         run_id = request.path_params["run_id"]
-        server = await run_in_threadpool(self._open, run_id)
-        target = b"/" + scope["raw_path"].split(b"/", 4)[4]
+        file, target = _split(scope["raw_path"].split(b"/", 4)[4])
+        server = await run_in_threadpool(self._open, run_id, file)
         is_page = target == b"/" and request.method != "POST"
         if is_page and not server.ready:
             await self._wait_page(request, run_id, server)(scope, receive, send)
@@ -109,7 +111,8 @@ class Predictions:
         await _until_ready(server)
         if scope["query_string"]:
             target += b"?" + scope["query_string"]
-        base = f"{request.url.scheme}://{request.headers['host']}{predict_url(run_id)[:-1]}"
+        own = predict_url(run_id, file)[:-1]
+        base = f"{request.url.scheme}://{request.headers['host']}{own}"
         try:
             await server.upstream(base).forward(scope, receive, send, target)
         except NoAnswer as error:
@@ -118,8 +121,8 @@ class Predictions:
                 raise RequestError("the prediction server gave no answer", status=502) from error
             await self._wait_page(request, run_id, server)(scope, receive, send)
 
-    def _open(self, run_id: str) -> _Server:
-        """Return the server of a run's model, starting or running."""
+    def _open(self, run_id: str, file: str | None) -> _Server:
+        """Return the server of a run's model, or of one of several, starting or running."""
         if self._servers is None:
             raise RequestError(
                 "this viewer only shows: no model can be served from it",
@@ -133,13 +136,21 @@ class Predictions:
                 status=404,
                 hint=f"`gl serve {run_id} --list` shows what is there",
             )
+        if file is not None and file not in self._files(run.path):
+            raise RequestError(
+                f"run `{run_id}` has no model of that name",
+                status=404,
+                hint=f"`gl serve {run_id} --list` shows what is there",
+            )
+        key = run.uid, file
         with self._lock:
-            server = self._children.get(run.uid)
+            server = self._children.get(key)
             if server is None:
+                predictor = self._predictor(run) if file is None else None
                 folder = self._workspace.directory
-                server = _Server(self._servers.command, run, folder, self._predictor(run))
-                self._children[run.uid] = server
-            self._children.move_to_end(run.uid)
+                server = _Server(self._servers.command, run, folder, predictor, file)
+                self._children[key] = server
+            self._children.move_to_end(key)
             server.used_at = time.monotonic()
         self._keep(MOST_MODELS, IDLE_S)
         server.ensure()
@@ -149,7 +160,16 @@ class Predictions:
         """Return the page that is shown where the server's own cannot be yet."""
         trouble = server.trouble
         retry_s = trouble.retry_s if trouble else 0.0
-        page = self._page(request, "predict.html", status=503, run_id=run_id, trouble=trouble)
+        files = self._files(self._workspace.get(run_id).path) if trouble else []
+        choices = [(file, predict_url(run_id, file)) for file in files]
+        page = self._page(
+            request,
+            "predict.html",
+            status=503,
+            run_id=run_id,
+            trouble=trouble,
+            choices=choices if len(choices) > 1 else [],
+        )
         if retry_s is not None:
             # Works without a script.
             page.headers["refresh"] = page.headers["retry-after"] = str(max(1, ceil(retry_s)))
@@ -159,10 +179,10 @@ class Predictions:
         """End the servers beyond the `most` used last, and those not used for `idle_s`."""
         oldest = time.monotonic() - idle_s
         with self._lock:
-            uids = list(self._children)
-            beyond = uids[: max(0, len(uids) - most)]
-            idle = [uid for uid in uids if self._children[uid].used_at < oldest]
-            retired = [self._children.pop(uid) for uid in dict.fromkeys([*beyond, *idle])]
+            keys = list(self._children)
+            beyond = keys[: max(0, len(keys) - most)]
+            idle = [key for key in keys if self._children[key].used_at < oldest]
+            retired = [self._children.pop(key) for key in dict.fromkeys([*beyond, *idle])]
         for server in retired:
             server.close()
 
@@ -178,13 +198,15 @@ class Predictions:
             return None
         return project.models[run.model].serve
 
-    def _has_model(self, servers: ModelServers, run_dir: Path) -> bool:
+    def _files(self, run_dir: Path) -> list[str]:
+        """Return the models of a run that can be served, as of a few seconds ago."""
+        assert self._servers is not None
         now = time.monotonic()
         with self._lock:
-            at, found = self._looks.get(run_dir, (-LOOK_S, False))
+            at, found = self._looks.get(run_dir, (-LOOK_S, []))
         if now - at < LOOK_S:
             return found
-        found = servers.has_model(run_dir)
+        found = self._servers.files(run_dir)
         with self._lock:
             self._looks[run_dir] = now, found
             while len(self._looks) > _MOST_LOOKS:
@@ -195,7 +217,9 @@ class Predictions:
 class _Server(Child):
     """The prediction server of one run's model."""
 
-    def __init__(self, command: list[str], run: Run, folder: Path, predictor: str | None) -> None:
+    def __init__(
+        self, command: list[str], run: Run, folder: Path, predictor: str | None, file: str | None
+    ) -> None:
         # Not started in the run directory: what lies there could be imported.
         super().__init__("The prediction server", folder, ready_line=READY)
         self.used_at = 0.0
@@ -205,6 +229,7 @@ class _Server(Child):
             "run_dir": str(run.path),
             "name": run.id,
             "uid": run.uid,
+            "file": file,
             "predictor": predictor,
             "folder": str(folder),
         }
@@ -248,9 +273,23 @@ class _Upstream(Upstream):
         return [header for header in received if header[0] == b"content-security-policy"]
 
 
-def predict_url(run_id: str) -> str:
-    """Return the address of the page to try a run's model."""
-    return f"/runs/{quote(run_id, safe='', errors='surrogateescape')}/predict/"
+def predict_url(run_id: str, file: str | None = None) -> str:
+    """Return the address of the page to try a run's model, or one of its several models."""
+    page = f"/runs/{quote(run_id, safe='', errors='surrogateescape')}/predict/"
+    if file is None:
+        return page
+    return f"{page}~/{quote(file, safe='', errors='surrogateescape')}/"
+
+
+def _split(below: bytes) -> tuple[str | None, bytes]:
+    """Return which of several models is meant, and the address at its server."""
+    mark, _, rest = below.partition(b"/")
+    if mark != b"~":
+        return None, b"/" + below
+    name, slash, rest = rest.partition(b"/")
+    if not slash:
+        raise RequestError("the address of a model ends with a slash", status=404)
+    return os.fsdecode(unquote_to_bytes(name)), b"/" + rest
 
 
 async def _until_ready(server: _Server) -> None:

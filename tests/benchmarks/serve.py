@@ -66,7 +66,7 @@ sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 sock.bind(("127.0.0.1", int(sys.argv[3])))
 sock.listen(128)
-config = uvicorn.Config(app, http="h11", loop="asyncio", access_log=False, log_level="error")
+config = uvicorn.Config(app, http="auto", loop="asyncio", access_log=False, log_level="error")
 uvicorn.Server(config).run(sockets=[sock])
 """
 

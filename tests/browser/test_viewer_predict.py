@@ -14,7 +14,7 @@ from support.models import save_doubler
 from support.run_dirs import make_run
 from support.viewing import make_project, viewing
 
-from guildlite.serve import behind_command, has_model
+from guildlite.serve import behind_command, model_files
 from guildlite.web.predict import ModelServers
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_predict_leads_to_an_answer_and_back(page: Page, tmp_path: Path) -> None:
     run = make_run(make_project(tmp_path).store)
     save_doubler(run.path / "model.onnx")
-    with viewing(tmp_path, models=ModelServers(has_model, behind_command())) as client:
+    with viewing(tmp_path, models=ModelServers(model_files, behind_command())) as client:
         base = str(client.base_url).rstrip("/")
         page.goto(f"{base}/runs/{run.id}")
         page.get_by_label("Sections of this run").get_by_role("link", name="Predict").click()

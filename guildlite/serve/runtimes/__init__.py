@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -24,12 +25,31 @@ _RUNTIMES = {
 }
 
 
+#: How many threads the libraries of numbers below every framework take.
+_THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
+)  # fmt: skip
+
+
+def limit_threads(threads: int | None) -> None:
+    """Have frameworks that are imported from now on use as many threads for one call."""
+    if threads is not None:
+        os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+
+
 def load_model(
-    model: ModelFile, *, run_dir: Path, name: str, signature: Signature | None = None
+    model: ModelFile,
+    *,
+    run_dir: Path,
+    name: str,
+    signature: Signature | None = None,
+    threads: int | None = None,
 ) -> ModelRuntime:
     """Load `model` with the runtime of its kind; whether to trust it was decided before.
 
-    signature: what its signature file says, where that was read already.
+    signature: what its signature file says, where that was read already. threads: for one call of
+    the model; as many as its framework thinks best when None.
 
     Raises MissingExtra when the framework is not installed and GuildliteError when the file cannot
     be loaded or its signature cannot be served.
@@ -46,8 +66,11 @@ def load_model(
     runtime: Callable[..., ModelRuntime] = getattr(
         import_module(f"guildlite.serve.runtimes.{module}"), attribute
     )
+    limit_threads(threads)
+    # onnxruntime looks at no variable.
+    own = {"threads": threads} if model.kind == kinds.ONNX else {}
     try:
-        return runtime(model.path, run_dir=run_dir, name=name, signature=signature)
+        return runtime(model.path, run_dir=run_dir, name=name, signature=signature, **own)
     except ImportError as error:
         raise MissingExtra(
             f"`{kind.packages[0]}` is needed to serve {kind.words}", extra=kind.extra

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guildlite.errors import GuildliteError, MissingExtra
 from guildlite.serve.model import ModelInfo, ModelRefused, TensorSpec, printable, reason
+from guildlite.serve.runtimes.probing import zeros
 from guildlite.serve.signature import Signature, merge_signature
+from guildlite.serve.stats import INLINE_MODEL_S
 
 if TYPE_CHECKING:
     from guildlite.serve.model import Array, Arrays
+
+#: Of a file that is loaded twice in a few milliseconds.
+SMALL_BYTES = 16 * 1024 * 1024
 
 _DATATYPES = {
     "bool": "BOOL",
@@ -38,27 +44,30 @@ _DATATYPES = {
 
 
 class OnnxRuntime:
-    """A `ModelRuntime` over one onnxruntime session on the CPU."""
+    """A `ModelRuntime` over one onnxruntime session on the CPU.
+
+    threads: for one call; by default one for a small model that is quick, else one for each core.
+    """
 
     def __init__(
-        self, path: Path, *, run_dir: Path, name: str, signature: Signature | None = None
+        self,
+        path: Path,
+        *,
+        run_dir: Path,
+        name: str,
+        signature: Signature | None = None,
+        threads: int | None = None,
     ) -> None:
         try:
             import numpy  # noqa: F401
-            import onnxruntime
+            import onnxruntime  # noqa: F401
         except ImportError as error:
             raise MissingExtra("onnxruntime is needed to serve an ONNX model", extra="onnx") from (
                 error
             )
         check_external_files(path, run_dir)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        # Threads that spin between two requests cost a core each and win microseconds.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = _open_session(path, threads)
         except Exception as error:
             raise GuildliteError(
                 f"`{printable(path.name)}` could not be loaded: {_reason(error)}"
@@ -89,6 +98,45 @@ class OnnxRuntime:
 
     def close(self) -> None:
         self._session = None
+
+
+def _open_session(path: Path, threads: int | None) -> Any:
+    """Return a session with as many threads; None for as many as the model is worth.
+
+    Handing a part of a small product to another core costs more CPU than computing it.
+    """
+    if threads is None and path.stat().st_size <= SMALL_BYTES:
+        session = _session(path, 1)
+        if _is_quick(session):
+            return session
+    return _session(path, threads or 0)
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    # Threads that spin between two requests cost a core each and win microseconds.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(
+        os.fspath(path), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _is_quick(session: Any) -> bool:
+    """Say whether a row of zeros is predicted so quickly that it will be done in the event loop."""
+    try:
+        specs = [_spec(tensor) for tensor in session.get_inputs()]
+        feed, took = zeros(specs, 1), []
+        for _ in range(5):
+            begin = time.perf_counter()
+            session.run(None, feed)
+            took.append(time.perf_counter() - begin)
+    except Exception:
+        return False  # zeros may be outside of what a sound model takes
+    return min(took) < INLINE_MODEL_S
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -53,7 +53,7 @@ def probe_outputs(
     """
     try:
         few, more = (
-            {name: _described(value) for name, value in predict(_zeros(inputs, rows)).items()}
+            {name: _described(value) for name, value in predict(zeros(inputs, rows)).items()}
             for rows in (2, 3)
         )
     except Exception as error:
@@ -79,7 +79,8 @@ def _described(value: Any) -> tuple[str, tuple[int, ...]]:
     return datatype, value.shape
 
 
-def _zeros(inputs: Sequence[TensorSpec], rows: int) -> dict[str, Any]:
+def zeros(inputs: Sequence[TensorSpec], rows: int) -> dict[str, Any]:
+    """Return an array of zeros or empty strings for each input, of `rows` where that is free."""
     import numpy as np
 
     arrays = {}

@@ -33,6 +33,16 @@ function softmax(values) {
   return powers.map((power) => power / sum);
 }
 
+// Whether the values are the probabilities of classes; a sum of float32 is only nearly 1.
+function areShares(values) {
+  const sum = values.reduce((total, value) => total + value, 0);
+  return values.length > 1 && Math.abs(sum - 1) < 1e-3 && values.every((value) => value >= 0);
+}
+
+function shown(value, share) {
+  return share ? `${(100 * value).toFixed(1)} %` : value.toPrecision(5);
+}
+
 // The first output of a classifier; softmax only where the signature file says logits.
 function asClasses(name, values) {
   const first = name === settings.output;
@@ -46,16 +56,17 @@ function asClasses(name, values) {
 function showBars(name, given) {
   const { values, labels } = asClasses(name, given);
   bars.append(element("h3", name));
+  const shares = areShares(values);
   const low = Math.min(0, ...values);
   const high = Math.max(...values);
   values.forEach((value, index) => {
     const row = element("div", "", value === high ? "bar top" : "bar");
     const bar = document.createElement("progress");
-    bar.max = high > low ? high - low : 1;
+    bar.max = shares || high <= low ? 1 : high - low;
     bar.value = value - low;
     const label = labels ? labels[index] : String(index);
     bar.setAttribute("aria-label", `${name} ${label}`);
-    row.append(element("span", label), bar, element("span", value.toPrecision(5)));
+    row.append(element("span", label), bar, element("span", shown(value, shares)));
     bars.append(row);
   });
 }
@@ -69,7 +80,7 @@ function short(name, value) {
   if (!isVector(value)) return JSON.stringify(value).slice(0, 60);
   const { values, labels } = asClasses(name, value);
   const top = values.indexOf(Math.max(...values));
-  return `${labels ? labels[top] : top}  ${values[top].toPrecision(4)}`;
+  return `${labels ? labels[top] : top}  ${shown(values[top], areShares(values))}`;
 }
 
 // Several instances: a line each, with the largest value of each output.

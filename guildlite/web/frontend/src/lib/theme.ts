@@ -16,6 +16,11 @@ export function theme(): Theme {
   return chosen === "light" || chosen === "dark" ? chosen : "";
 }
 
+/** Whether the page is dark now, by choice or as the system is. */
+export function isDark(): boolean {
+  return theme() === "dark" || (!theme() && matchMedia("(prefers-color-scheme: dark)").matches);
+}
+
 export function chooseTheme(chosen: Theme): void {
   remember(COOKIE, chosen || null);
   apply(chosen);

@@ -18,6 +18,7 @@ import { parseComparison, usualScale, writeComparison, type Comparison } from ".
 import { pearson, spearman } from "../lib/correlation.ts";
 import { choice, make, save } from "../lib/dom.ts";
 import { registerKeys } from "../lib/keys.ts";
+import { isDark } from "../lib/theme.ts";
 import { Pictures } from "./comparepictures.ts";
 
 const PACE_S = 3;
@@ -63,7 +64,7 @@ class ComparePage {
     this.chart = this.kind === "parallel" ? this.parallel() : this.scatter();
     registerKeys("Compare", [{ key: "Escape", label: "Take all brushes away", run: () => this.clear() }]);
     addEventListener("resize", () => this.data && this.show());
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.data && this.show());
+    document.addEventListener("themechange", () => this.data && this.show());
     document.addEventListener("visibilitychange", () => !document.hidden && this.data?.live && void this.look());
     addEventListener("popstate", () => {
       this.state = parseComparison(new URLSearchParams(location.search));
@@ -183,7 +184,7 @@ class ComparePage {
 
   private colouring(): Colouring {
     const axis = this.colourName() === "run" ? null : this.axis(this.colourName());
-    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const dark = isDark();
     const last = this.coloured;
     if (last && last.axis === axis && last.dark === dark && last.data === this.data) return last.colouring;
     const colouring = axis ? byColumn(axis, dark) : byRun(this.data!.runs.length);
