@@ -52,6 +52,11 @@ SHOTS = {
     "metrics": Shot("/runs/{run}/scalars", ".plot canvas"),
     "media": Shot("/runs/{run}/media?kind=histogram", ".card svg"),
     "compare": Shot("/compare?run={all}", "table", 900),
+    "parallel": Shot("/compare?q=status+%3D+completed&view=parallel", "canvas", 900),
+    "scatter": Shot("/compare?q=status+%3D+completed&view=scatter", "canvas", 900),
+    "output": Shot("/runs/{run}/output", "ol.log"),
+    "source": Shot("/runs/{run}/source", "code"),
+    "new": Shot("/new", "form", 900),
 }
 
 

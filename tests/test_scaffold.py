@@ -170,7 +170,7 @@ class TestExamples:
 
     def test_nothing_is_overwritten(self, tmp_path):
         (tmp_path / "intro.py").write_text("mine")
-        with pytest.raises(UsageError, match=r"^`intro\.py` already there$"):
+        with pytest.raises(UsageError, match=r"^`intro\.py` already there(\n|$)"):
             init_example("digits", tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["intro.py"]
 

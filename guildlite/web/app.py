@@ -60,6 +60,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with boards.lifespan(app), predictions.lifespan(app):
             yield
+        actions.preparations.close()
 
     app = FastAPI(
         title="guildlite viewer",

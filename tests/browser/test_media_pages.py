@@ -254,7 +254,7 @@ def test_a_zoomed_picture_is_dragged_and_keeps_its_place_over_steps(
     after = page.locator(".stage img").evaluate(where)
     assert [after[0] - before[0], after[1] - before[1]] == [-100, -20]
     page.keyboard.press("ArrowLeft")
-    expect(page.locator("dialog p")).to_have_text("wide, step 1, sample 1")
+    expect(page.locator("dialog.enlarged p")).to_have_text("wide, step 1, sample 1")
     page.wait_for_function("document.querySelector('.stage img').complete")
     assert page.locator(".stage img").evaluate(where) == after
 

@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("playwright")
 from playwright.sync_api import Browser, Page, expect
 from support.many_runs import flags_of, make_many, metrics_of
+from support.processes import wait_for
 from support.run_dirs import START, make_run
 from support.viewing import SECRET, Place, make_project, viewing
 
@@ -34,6 +35,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def wide(many: Path) -> Iterator[str]:
     with viewing(many) as client:
+        # On a busy machine the first answer is a page that waits for the index.
+        wait_for("the index", lambda: "tbody" in client.get("/runs").text)
         yield str(client.base_url).rstrip("/")
 
 

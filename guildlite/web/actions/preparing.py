@@ -115,6 +115,13 @@ class Preparations:
             self._last[name] = process
             return process.look()
 
+    def close(self) -> None:
+        """Let go of what was printed; what still runs goes on."""
+        with self._lock:
+            for process in self._last.values():
+                process.file.close()
+            self._last.clear()
+
     def look(self, name: str) -> Prepared | None:
         """Return how the last preparation of this name stands, None where there was none."""
         with self._lock:
