@@ -150,7 +150,7 @@ def test_completion_by_keyboard(wide: str, page: Page) -> None:
     page.locator("#q-list").get_by_role("option", name="lion").click()
     expect(field).to_have_value("optimizer = lion ")
     expect(field).to_be_focused()
-    # What can follow is asked for at once; Escape closes that list, without one it leaves the field.
+    # What can follow is asked for at once; Escape closes that list, else it leaves the field.
     expect(page.locator("#q-list")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.locator("#q-list")).to_be_hidden()

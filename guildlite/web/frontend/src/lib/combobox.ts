@@ -104,6 +104,7 @@ export class Combobox {
 
   private show(): void {
     const { candidates, start, more } = this.found!;
+    const marked = this.isOpen ? this.options[this.active]?.querySelector("bdi")?.textContent : undefined;
     const typed = this.input.value.slice(start, this.at);
     // What stands there already need not be offered.
     const useful = candidates.length > 1 || (candidates[0] && candidates[0].text !== typed);
@@ -119,6 +120,8 @@ export class Combobox {
     }
     this.list.hidden = !useful;
     if (useful) this.place();
+    // An answer that comes late leaves the mark where a key has put it.
+    if (useful && marked) this.mark(candidates.findIndex((each) => each.text === marked));
     this.describe();
   }
 
