@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guildlite.cli.context import Context
-from guildlite.cli.metrictable import metric_table, said_again
+from guildlite.cli.metrictable import metric_table
 from guildlite.cli.output import (
     aligned,
     coloured,
