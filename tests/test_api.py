@@ -466,6 +466,21 @@ def test_hostile_text_stays_text(store: RunStore) -> None:
     assert "<script>alert(1)</script>" in Tags(gl.runs()._repr_html_()).text
 
 
+def test_a_card_does_not_repeat_what_was_printed(store: RunStore) -> None:
+    logged = {"train/loss": [0.5, 0.1234567], "output/loss": [0.5, 0.1235], "output/f1": [0.9]}
+    make_run(store, series=logged)
+    found = Tags(gl.run()._repr_html_())
+    assert "train/loss" in found.text and "output/f1" in found.text
+    assert "output/loss" not in found.text
+    assert "output/loss" in gl.run().summary, "it is there to be asked for"
+
+
+def test_a_flag_of_one_run_alone_does_not_differ(four: RunStore) -> None:
+    make_run(four, "student", flags={"datadir": "/data", "lr": "0.1"}, started=START + 900)
+    found = Tags(gl.runs()._repr_html_())
+    assert "datadir" not in found.text and "lr" in found.text
+
+
 def test_the_table_of_runs_shows_what_differs(four: RunStore) -> None:
     markup = gl.runs()._repr_html_()
     found = Tags(markup)

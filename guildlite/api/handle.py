@@ -27,6 +27,7 @@ from guildlite.flags import Value, parse_scalar
 from guildlite.runs import Run as Directory
 from guildlite.runs import RunReader, StoredLine
 from guildlite.runs.paths import OWN_DIR
+from guildlite.runs.printed import said_again
 from guildlite.series import STDERR, STDOUT, Summary
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class Run:
             summaries: Mapping[str, Summary] = read_summaries(found, system=False)
         except GuildliteError:
             summaries = {}
-        return run_card(found, found.flags, summaries)
+        again = said_again(summaries.values())
+        shown = {key: each for key, each in summaries.items() if key not in again}
+        return run_card(found, found.flags, shown)
 
     def _read(self) -> Directory:
         return Directory(self._path)

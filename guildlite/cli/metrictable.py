@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from guildlite.cli.output import Cell, Column, for_terminal, table
 from guildlite.series import Point, Summary

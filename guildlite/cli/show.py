@@ -23,6 +23,7 @@ from guildlite.cli.output import (
 from guildlite.cli.runs import metrics_of, own_series, run_object
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError
+from guildlite.runs.printed import said_again
 from guildlite.runs.run import LaterOperation
 from guildlite.wording import (
     format_ago,
