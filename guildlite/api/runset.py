@@ -142,8 +142,8 @@ class Runs(Sequence[Run]):
         """Return what `to_frame` does without pandas: the values of each column by its name.
 
         Times are seconds since the epoch; numbers of series are NumPy arrays (float64, NaN where a
-        run has none), everything else lists and ranges with None. `polars.DataFrame` and
-        `pyarrow.table` take it as it is.
+        run has none), everything else sequences with None. With `system`, gl's own measurements
+        are those of now.
         """
         return self._columns(system)
 
