@@ -33,8 +33,10 @@ _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLS = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-_INT = r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"
-_FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_NUMBER = (
+    r"([-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)"  # an integer
+    r"|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+)
 _INFINITY = r"([-+]?)\.(?:inf|Inf|INF)"
 _NANS = frozenset((".nan", ".NaN", ".NAN"))
 # Python reads and writes no integers of more than 4,300 decimal digits; longer ones stay text.
@@ -108,12 +110,12 @@ def parse_scalar(text: str) -> Value:
         return None
     if text in _BOOLS:
         return _BOOLS[text]
-    if re.fullmatch(_INT, text):
+    if match := re.fullmatch(_NUMBER, text):
+        if match[1] is None:
+            return float(text)
         if len(text) > _MAX_INT_LENGTH:
             return text
         return int(text, 0 if text[1:2] in ("o", "x") else 10)
-    if re.fullmatch(_FLOAT, text):
-        return float(text)
     if match := re.fullmatch(_INFINITY, text):
         return float(match[1] + "inf")
     return float("nan") if text in _NANS else text

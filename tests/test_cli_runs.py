@@ -723,6 +723,31 @@ def test_purge_asks_and_only_empties_the_trash(
     assert [run.id for run in store.list()] == [three[0].id]
 
 
+def test_purge_by_filter_asks_and_leaves_the_rest_of_the_trash(
+    three: list[Run], store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = three[1].label or "kept"
+    three[1].set_label(label)
+    three[2].set_label("other")
+    call("rm", three[1].id, three[2].id)
+    where = ("purge", "--where", "label = other")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    refused = call(*where)
+    assert refused.status == 1 and "delete 1 run for good? [y/N]" in refused.err
+    assert three[2].id in refused.err and three[1].id not in refused.err
+    assert len(store.trashed()) == 2
+    done = call(*where, "--yes", "--json")
+    assert [each["id"] for each in json.loads(done.out)] == [three[2].id]
+    assert done.err == "deleted 1 run for good\n"
+    assert [run.id for run in store.trashed()] == [three[1].id]
+    nothing = call(*where, "--yes", "--json")
+    assert (nothing.status, json.loads(nothing.out)) == (0, [])
+    assert nothing.err == "no run in the trash passes `label = other`\n"
+    assert call("purge", "1", "--where", "label = other", "--yes").status == 2
+    assert call("purge", "--where", " ", "--yes").status == 2, "no condition is not all of them"
+    assert [run.id for run in store.trashed()] == [three[1].id]
+
+
 def test_purge_does_not_know_runs_outside_the_trash(three: list[Run], store: RunStore) -> None:
     call("rm", "3")
     assert call("purge", three[0].id, "--yes").status == 1

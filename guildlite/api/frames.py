@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from guildlite.api.extras import require
 from guildlite.api.reading import Columns
 from guildlite.flags import Value, parse_scalar
-from guildlite.index import RunRecord
-from guildlite.index.record import Reduced
-from guildlite.query import FoundRun
+from guildlite.index.table import Metric, Raw, Table
 from guildlite.query.fields import ATTRIBUTES, PREFIXES
 from guildlite.runs import StoredLine
-from guildlite.series import STDERR, is_system_key
+from guildlite.series import STDERR
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 #: Attributes that have a column of a frame of runs, in this order.
 _COLUMNS = (
@@ -24,9 +25,6 @@ _COLUMNS = (
     "marked", "note", "error",
 )  # fmt: skip
 _TIMES = ("started", "stopped")
-#: The summary of a series that a run does not have.
-_NOTHING = Reduced(0, *[None] * 9)
-_REDUCED: tuple[tuple[str, str], ...] = (("", "last"), ("min", "min"), ("max", "max"))
 
 
 def _pandas() -> Any:
@@ -94,47 +92,69 @@ def summaries_frame(summaries: Iterable[Any], fields: Sequence[str]) -> pd.DataF
 # Runs ---------------------------------------------------------------------------------------------
 
 
-def runs_frame(rows: Sequence[FoundRun], *, system: bool = False) -> pd.DataFrame:
-    """Return a row for each run; a column's name is what a filter calls it.
+def runs_columns(positions: Sequence[int], table: Table) -> dict[str, Sequence[Any]]:
+    """Return the columns of a frame of runs by name, one value a run; see `Runs.to_columns`.
 
-    `number` as `gl runs` prints it, attributes, `flag.NAME`, then `KEY`, `min(KEY)` and `max(KEY)`
-    of each series, then `attr.NAME`.
+    A column's name is what a filter calls it: `number` as `gl runs` prints it, attributes,
+    `flag.NAME`, then `KEY`, `min(KEY)` and `max(KEY)` of each series, then `attr.NAME`.
     """
+    columns: dict[str, Sequence[Any]] = {"number": positions}
+    for name in _COLUMNS:
+        columns[name] = table.runs[name]
+    for name, texts in table.flags.items():
+        columns[f"flag.{name}"] = read_values(texts)
+    for key, values in _series_columns(table):
+        name = f"series.{key}" if _means_something_else(key) else key
+        for call, column in zip(("", "min", "max"), values, strict=True):
+            columns[f"{call}({name})" if call else name] = column
+    for name, texts in table.attrs.items():
+        columns[f"attr.{name}"] = [None if text is None else str(text) for text in texts]
+    return columns
+
+
+def runs_frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Return `runs_columns` as a frame, its times as moments in UTC."""
     pandas = _pandas()
     import numpy as np
 
-    columns: dict[str, Any] = {"number": [row.position for row in rows]}
-    records = [row.record for row in rows]
-    # By columns at once: a thousand runs have tens of thousands of values.
-    held = RunRecord._make(zip(*records, strict=True)) if records else None
-    for name in _COLUMNS:
-        values = getattr(held, name, ())
-        if name in _TIMES:
-            columns[name] = pandas.to_datetime(np.array(values, np.float64), unit="s", utc=True)
-        else:
-            columns[name] = values
-    flags = [record.flags for record in records]
-    for name in _names(flags):
-        columns[f"flag.{name}"] = read_values([each.get(name) for each in flags])
-    series = [record.series for record in records]
-    for key in _names(series):
-        if system or not is_system_key(key):
-            _add_series(columns, key, [each.get(key) for each in series])
-    attrs = [record.attrs for record in records]
-    for name in _names(attrs):
-        columns[f"attr.{name}"] = [each.get(name) for each in attrs]
-    return pandas.DataFrame(columns)
+    times = {
+        name: pandas.to_datetime(np.array(columns[name], np.float64), unit="s", utc=True)
+        for name in _TIMES
+    }
+    return pandas.DataFrame({**columns, **times})
 
 
-def _add_series(columns: dict[str, Any], key: str, held: Sequence[Reduced | None]) -> None:
+def _series_columns(table: Table) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield each series that one of the runs has, with an array of (last, min, max) by run.
+
+    They come in the order in which the runs bring them up. What a run lacks is NaN.
+    """
+    np = require("numpy", "a table of runs")
+    if not table.metrics:
+        return
+    # At once and by arrays: a thousand runs have tens of thousands of values. None becomes NaN.
+    cells = _cells(table.metrics).reshape(-1, 5)
+    rows = np.array(table.place)[cells[:, 1].astype(np.intp)]
+    cells, rows = cells[rows >= 0], rows[rows >= 0]
+    # By key, within it by row.
+    order = np.lexsort((rows, cells[:, 0]))
+    cells, rows = cells[order], rows[order]
+    keys, starts = np.unique(cells[:, 0], return_index=True)
+    ends = np.append(starts[1:], len(cells))
+    for place in np.lexsort((keys, rows[starts])):
+        part = slice(starts[place], ends[place])
+        values = np.full((3, len(table.numbers)), np.nan)
+        values[:, rows[part]] = cells[part, 2:].T
+        yield table.names[int(keys[place])], values
+
+
+def _cells(metrics: Sequence[Metric]) -> NDArray[np.float64]:
     import numpy as np
 
-    name = f"series.{key}" if _means_something_else(key) else key
-    # All fields at once; NumPy makes NaN of None.
-    found = Reduced._make(zip(*(_NOTHING if each is None else each for each in held), strict=True))
-    for call, field in _REDUCED:
-        shown = f"{call}({name})" if call else name
-        columns[shown] = np.array(getattr(found, field), np.float64)
+    try:
+        return np.fromiter(chain.from_iterable(metrics), np.float64)
+    except TypeError:  # None: a series without a finite value, or whose last value is NaN
+        return np.array(metrics, np.float64)
 
 
 def _means_something_else(key: str) -> bool:
@@ -142,19 +162,10 @@ def _means_something_else(key: str) -> bool:
     return key in ATTRIBUTES or key == "number" or (bool(dot) and prefix in PREFIXES)
 
 
-def _names(held: Iterable[Mapping[str, object]]) -> list[str]:
-    """Return every name once, in the order they come up."""
-    names: dict[str, object] = {}
-    for one in held:
-        names.update(one)
-    return list(names)
-
-
-def read_values(texts: Sequence[str | None]) -> list[Value]:
-    """Return the values of a flag's texts: a thousand runs have few different ones."""
-    known: dict[str | None, Value] = {None: None}
-    known |= {text: parse_scalar(text) for text in {*texts} if text is not None}
-    return [known[text] for text in texts]
+def read_values(held: Sequence[Raw]) -> Sequence[Value]:
+    """Return the values of a flag; a thousand runs have few different texts."""
+    known = {text: parse_scalar(text) for text in {*held} if isinstance(text, str)}
+    return [known[each] if isinstance(each, str) else each for each in held] if known else held
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:

@@ -26,7 +26,8 @@ from guildlite.errors import GuildliteError, UsageError
 from guildlite.flags import Value, parse_scalar
 from guildlite.runs import Run as Directory
 from guildlite.runs import RunReader, StoredLine
-from guildlite.runs.paths import OWN_DIR
+from guildlite.runs.paths import OWN_DIR, TRASH_DIR
+from guildlite.runs.printed import said_again
 from guildlite.series import STDERR, STDOUT, Summary
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class WaitTimeout(GuildliteError, TimeoutError):
 class Run:
     """One run. Every property is read from its directory when it is asked for.
 
-    So all of them are right while the run goes on, and any number of threads may ask. What needs
+    So all of them are right while the run goes on and when it is moved to the trash, and any number
+    of threads may ask. What needs
     run.db raises RunUnreadable when that is damaged; a run that has only just started has no series
     and no output yet. Made by `gl.run`, `gl.runs` and `gl.launch`, or of a run directory's path.
     """
@@ -67,7 +69,7 @@ class Run:
         return hash(self._path)
 
     def __fspath__(self) -> str:
-        return str(self._path)
+        return str(self.path)
 
     def _repr_html_(self) -> str:
         found = self._read()
@@ -75,17 +77,25 @@ class Run:
             summaries: Mapping[str, Summary] = read_summaries(found, system=False)
         except GuildliteError:
             summaries = {}
-        return run_card(found, found.flags, summaries)
+        again = said_again(summaries.values())
+        shown = {key: each for key, each in summaries.items() if key not in again}
+        return run_card(found, found.flags, shown)
 
     def _read(self) -> Directory:
-        return Directory(self._path)
+        found = Directory(self._path)
+        if found.error is not None and not self._path.exists():
+            # Who moved it to the trash elsewhere may still want to know what it said.
+            trashed = self._path.parent / TRASH_DIR / self._path.name
+            if trashed.is_dir():
+                return Directory(trashed)
+        return found
 
     # What it is -----------------------------------------------------------------------------------
 
     @property
     def path(self) -> Path:
-        """The run directory, absolute; what the script wrote is in it."""
-        return self._path
+        """The run directory, absolute, also in the trash; what the script wrote is in it."""
+        return self._read().path
 
     @property
     def id(self) -> str:

@@ -105,9 +105,12 @@ def _few(points: Sequence[Point]) -> Sequence[Point]:
 
 def run_card(run: Directory, flags: Mapping[str, str], summaries: Mapping[str, Summary]) -> str:
     """Return what a notebook shows of a run: a line, its flags, its series."""
+    status = text("unreadable" if run.error is not None else run.status)
+    if run.status_note:
+        status += f" ({text(run.status_note)})"
     parts = [
         f"<b>{text(run.id)}</b>",
-        text(run.status) + (f" ({text(run.status_note)})" if run.status_note else ""),
+        status,
         text(" ".join(part for part in (run.model, run.operation) if part)),
         text(format_duration(run.duration_s)),
         text(run.label),

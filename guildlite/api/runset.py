@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,9 +16,12 @@ from guildlite.errors import UsageError
 from guildlite.execute.catchup import settle
 from guildlite.flags import parse_scalar
 from guildlite.index import Index
-from guildlite.query import Found, FoundRun, find_runs, read_vocabulary
+from guildlite.index.table import with_system
+from guildlite.query import FoundRun, find_runs, read_vocabulary
+from guildlite.query.table import FoundTable, find_table
 from guildlite.runs import Run as Directory
 from guildlite.runs import RunStore
+from guildlite.runs.compare import differing_flags
 from guildlite.series import is_system_key
 from guildlite.wording import format_count, format_duration, format_moment
 
@@ -80,28 +83,26 @@ class Runs(Sequence[Run]):
         filter: str = "",
         sort: str = "",
         limit: int | None = None,
-        rows: Sequence[FoundRun] | None = None,
+        found: FoundTable | None = None,
     ) -> None:
         self._place, self._filter, self._sort, self._limit = place, filter, sort, limit
         self._lock = threading.Lock()
-        self._rows = rows
-        self._notices: list[str] = []
+        self._answer = found
 
     @property
     def notices(self) -> list[str]:
         """What a name in the filter was taken for where it could have been two things."""
-        self._found()
-        return list(self._notices)
+        return list(self._found().notices)
 
     def refresh(self) -> Runs:
         """Return the answer to the same question now."""
         return Runs(self._place, self._filter, self._sort, self._limit)
 
     def __len__(self) -> int:
-        return len(self._found())
+        return len(self._found().positions)
 
     def __iter__(self) -> Iterator[Run]:
-        return (Run(row.path) for row in self._found())
+        return (Run(self._place.root / name) for name in self._found().table.runs["id"])
 
     @overload
     def __getitem__(self, place: int) -> Run: ...
@@ -110,16 +111,16 @@ class Runs(Sequence[Run]):
     def __getitem__(self, place: slice) -> Runs: ...
 
     def __getitem__(self, place: int | slice) -> Run | Runs:
+        found = self._found()
         if isinstance(place, slice):
-            rows = self._found()[place]
-            return Runs(self._place, self._filter, self._sort, self._limit, rows)
-        return Run(self._found()[place].path)
+            return Runs(self._place, self._filter, self._sort, self._limit, found.part(place))
+        return Run(self._place.root / found.table.runs["id"][place])
 
     def __repr__(self) -> str:
         what = f" that pass {self._filter!r}" if self._filter else ""
-        if self._rows is None:
+        if self._answer is None:
             return f"<runs{what} in {self._place.root}, not read yet>"
-        return f"<{format_count(len(self._rows), 'run')}{what} in {self._place.root}>"
+        return f"<{format_count(len(self), 'run')}{what} in {self._place.root}>"
 
     def _repr_html_(self) -> str:
         return _runs_table(self._found(), self._place)
@@ -135,7 +136,28 @@ class Runs(Sequence[Run]):
         """
         from guildlite.api.frames import runs_frame
 
-        return runs_frame(self._found(), system=system)
+        return runs_frame(self._columns(system))
+
+    def to_columns(self, *, system: bool = False) -> dict[str, Sequence[Any]]:
+        """Return what `to_frame` does without pandas: the values of each column by its name.
+
+        Times are seconds since the epoch; numbers of series are NumPy arrays (float64, NaN where a
+        run has none), everything else sequences with None. With `system`, gl's own measurements
+        are those of now.
+        """
+        return self._columns(system)
+
+    def _columns(self, system: bool) -> dict[str, Sequence[Any]]:
+        from guildlite.api.frames import runs_columns
+
+        found = self._found()
+        if system and found.table.numbers:
+            # Most of an index and seldom wanted: read only now.
+            with Index(self._place.root) as index:
+                index.refresh(settle)
+                table = index.ask(lambda connection: with_system(connection, found.table))
+            found = found._replace(table=table)
+        return runs_columns(found.positions, found.table)
 
     def plot(
         self, key: str, *, smooth: float = 0.0, x: str = "step", ax: Axes | None = None
@@ -147,73 +169,82 @@ class Runs(Sequence[Run]):
         from guildlite.api.plots import draw, plain
 
         curves = []
-        for row in self._found():
-            if find_key(row.record.series, key) is not None:
-                (curve,) = Run(row.path)._curves([key])
-                curves.append(curve._replace(name=row.record.label or row.record.id))
+        table = self._found().table
+        labelled = zip(table.runs["id"], table.runs["label"], table.series(), strict=True)
+        for name, label, series in labelled:
+            if find_key(series, key) is not None:
+                (curve,) = Run(self._place.root / name)._curves([key])
+                curves.append(curve._replace(name=label or name))
         axes = draw(curves, smooth=smooth, x=x, ax=ax)
         axes.set_ylabel(plain(key))
         return axes
 
-    def _found(self) -> Sequence[FoundRun]:
+    def _found(self) -> FoundTable:
         with self._lock:
-            if self._rows is None:
-                found = _ask(self._place, self._filter, self._sort, self._limit)
-                self._rows, self._notices = found.rows, found.notices
-            return self._rows
+            if self._answer is None:
+                self._answer = _ask(self._place, self._filter, self._sort, self._limit)
+            return self._answer
 
 
-def _ask(place: Place, filter: str, sort: str, limit: int | None) -> Found:
+def _ask(place: Place, filter: str, sort: str, limit: int | None) -> FoundTable:
     with Index(place.root) as index:
         index.refresh(settle)
-        known = place.vocabulary()
-        return find_runs(index, filter, sort=sort, limit=limit, known=known)
+        return find_table(index, filter, sort=sort, limit=limit, known=place.vocabulary())
 
 
 # For a notebook -----------------------------------------------------------------------------------
 
 
-def _runs_table(rows: Sequence[FoundRun], place: Place) -> str:
-    shown = rows[:_MOST_ROWS]
-    flags, metrics = _differing(shown)[:_MOST_FLAGS], _metrics(shown, place)[:_MOST_METRICS]
+def _runs_table(found: FoundTable, place: Place) -> str:
+    shown = found.part(slice(_MOST_ROWS))
+    runs, series = shown.table.runs, shown.table.series()
+    given = [shown.table.flags_of(row) for row in range(len(shown.positions))]
+    flags = _differing(given, runs["status"])[:_MOST_FLAGS]
+    keys = _metrics(series, place)[:_MOST_METRICS]
     head = ["", "run", "status", "started", "took", "label", *flags]
-    for key in metrics:
+    for key in keys:
         head += [key, ""]
-    body = [_row(row, flags, metrics) for row in shown]
-    left = len(rows) - len(shown)
+    body = []
+    for row, position in enumerate(shown.positions):
+        of = {name: column[row] for name, column in runs.items()}
+        cells = [str(position), *_attributes(of)]
+        cells += [text(given[row].get(name, "")) for name in flags]
+        body.append(cells + _curves(place.root / of["id"], series[row], keys))
+    left = len(found.positions) - len(shown.positions)
     end = f"<div>and {format_count(left, 'more run', 'more runs')}</div>" if left else ""
-    return table(head, body) + end if rows else "<div>no runs</div>"
+    return table(head, body) + end if body else "<div>no runs</div>"
 
 
-def _row(row: FoundRun, flags: Sequence[str], metrics: Sequence[str]) -> list[str]:
-    record = row.record
-    cells = [
-        str(row.position),
-        text(record.id),
-        text(record.status) + (f" ({text(record.status_note)})" if record.status_note else ""),
-        text(format_moment(record.started, "%Y-%m-%d %H:%M")),
-        text(format_duration(record.duration)),
-        text(record.label),
-        *(text(record.flags.get(name, "")) for name in flags),
+def _attributes(of: Mapping[str, Any]) -> list[str]:
+    note = f" ({text(of['status_note'])})" if of["status_note"] else ""
+    return [
+        text(of["id"]),
+        text(of["status"]) + note,
+        text(format_moment(of["started"], "%Y-%m-%d %H:%M")),
+        text(format_duration(of["duration"])),
+        text(of["label"]),
     ]
-    keys = [key for key in metrics if key in record.series]
-    sparks = dict(zip(keys, sparks_of(Directory(Path(row.path)), keys), strict=True))
-    for key in metrics:
-        cells += [number(record.series[key].last) if key in keys else "", sparks.get(key, "")]
+
+
+def _curves(path: Path, last: Mapping[str, float | None], keys: Sequence[str]) -> list[str]:
+    """Return the last value and the sparkline of each key, "" for those the run lacks."""
+    held = [key for key in keys if key in last]
+    sparks = dict(zip(held, sparks_of(Directory(path), held), strict=True))
+    cells = []
+    for key in keys:
+        cells += [number(last.get(key)), sparks.get(key, "")]
     return cells
 
 
-def _differing(rows: Sequence[FoundRun]) -> list[str]:
-    """Return the flags that are not alike in all of the runs; of one run all."""
-    names = dict.fromkeys(name for row in rows for name in row.record.flags)
-    if len(rows) < 2:
-        return list(names)
-    return [name for name in names if len({row.record.flags.get(name) for row in rows}) > 1]
+def _differing(given: Sequence[Mapping[str, str]], statuses: Sequence[str]) -> list[str]:
+    """Return the flags of which the runs that can be read have more than one value."""
+    readable = zip(given, statuses, strict=True)
+    return differing_flags([flags for flags, status in readable if status != "unreadable"])
 
 
-def _metrics(rows: Sequence[FoundRun], place: Place) -> list[str]:
+def _metrics(series: Iterable[Iterable[str]], place: Place) -> list[str]:
     """Return the series that matter: those of the project, else the first the scripts wrote."""
-    held = dict.fromkeys(key for row in rows for key in row.record.series if not is_system_key(key))
+    held = dict.fromkeys(key for keys in series for key in keys if not is_system_key(key))
     wanted = []
     if place.project is not None:
         metrics = sorted(place.project.metrics.values(), key=lambda metric: not metric.primary)
@@ -259,7 +290,8 @@ def compare(
     with Index(place.root) as index:
         index.refresh(settle)
         found = find_runs(index, filter, sort=sort, limit=limit, known=place.vocabulary())
-        wanted = wanted or _metrics(found.rows, place)[: 1 if groups else _MOST_METRICS]
+        held = [row.record.series for row in found.rows]
+        wanted = wanted or _metrics(held, place)[: 1 if groups else _MOST_METRICS]
         if groups:
             return _grouped(found.rows, wanted, groups, _words(over), goal, index, place)
         return _side_by_side(index, filter, wanted, sort, limit, goal, place)
@@ -283,7 +315,9 @@ def _side_by_side(
         index, filter, columns, goals=goals, sort=sort, limit=limit, known=place.vocabulary()
     )
     names = [str(column) for column in found.columns]
-    flags = [name for name in _differing(found.rows) if f"flag.{name}" not in names]
+    records = [row.record for row in found.rows]
+    differing = _differing([each.flags for each in records], [each.status for each in records])
+    flags = [name for name in differing if f"flag.{name}" not in names]
     rows: list[Mapping[str, Any]] = []
     for row, values in zip(found.rows, found.values, strict=True):
         record = row.record

@@ -359,37 +359,47 @@ def restore(
 
 @command("purge")
 @click.argument("refs", nargs=-1, metavar="[RUN]...")
-@click.option("--yes", is_flag=True, help="Do not ask")
+@_in_bulk
 @click.pass_obj
-def purge(context: Context, refs: tuple[str, ...], yes: bool) -> int:
+def purge(
+    context: Context, refs: tuple[str, ...], where: str | None, yes: bool, as_json: bool
+) -> int:
     """Delete trashed runs for good.
 
-    Only what is in the trash can be deleted; without RUN that is everything in it. Numbers are
-    those of `gl runs --trash`.
+    Only what is in the trash can be deleted; without RUN and `--where` that is everything in it.
+    It always asks, unless `--yes` is given. Numbers are those of `gl runs --trash`.
 
     \b
     Examples:
       gl purge
       gl purge 3- --yes
+      gl purge --where 'status = failed'
     """
     store = context.store()
-    chosen = context.select_runs(refs, trashed=True) if refs else store.trashed()
+    everything = where is None and not refs
+    chosen = store.trashed() if everything else _select(context, "purge", refs, where, trashed=True)
     if not chosen:
-        context.say("the trash is empty")
+        context.say("the trash is empty" if everything else f"no run in the trash passes `{where}`")
+        if as_json:
+            context.write_json([])
         return 0
     question = f"delete {format_count(len(chosen), 'run')} for good?"
     if not yes and not _confirmed(context, chosen, question, "purge"):
         context.say("nothing deleted")
         return 1
-    failed = 0
-    for run in chosen:
-        try:
-            store.purge(run)
-        except (GuildliteError, OSError) as error:
-            failed += 1
-            context.say(f"error: {run.id} stays in the trash: {_reason(error)}")
-    context.say(f"deleted {format_count(len(chosen) - failed, 'run')} for good")
+    outcomes = _do(chosen, store.purge)
+    if as_json:
+        context.write_json([_deleted_object(each) for each in outcomes])
+    failed = [each for each in outcomes if each.error]
+    for each in failed:
+        context.say(f"error: {each.run.id} stays in the trash: {each.error}")
+    context.say(f"deleted {format_count(len(chosen) - len(failed), 'run')} for good")
     return 1 if failed else 0
+
+
+def _deleted_object(each: _Outcome) -> dict[str, object]:
+    data: dict[str, object] = {"id": each.run.id, "dir": str(each.path)}
+    return {**data, "error": each.error} if each.error else data
 
 
 def _confirmed(context: Context, chosen: Sequence[Run], question: str, name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guildlite.cli.context import Context
-from guildlite.cli.metrictable import metric_table, said_again
+from guildlite.cli.metrictable import metric_table
 from guildlite.cli.output import (
     aligned,
     coloured,
@@ -23,6 +23,7 @@ from guildlite.cli.output import (
 from guildlite.cli.runs import metrics_of, own_series, run_object
 from guildlite.cli.words import command
 from guildlite.errors import GuildliteError
+from guildlite.runs.printed import said_again
 from guildlite.runs.run import LaterOperation
 from guildlite.wording import (
     format_ago,

@@ -52,7 +52,7 @@ def read_records(
     if only_series is not None:
         keys = [key for key, (kind, name) in names.items() if kind == 2 and name in only_series]
     records: dict[int, RunRecord] = {}
-    for part, where, parameters in _parts(connection, numbers):
+    for part, where, parameters in parts_of(connection, numbers):
         held: dict[int, _Held] = {number: ({}, {}, {}) for number in part}
         if values:
             _add_values(connection, where, parameters, names, held)
@@ -102,7 +102,7 @@ def _add_series(
             one[2][names[row[1]][1]] = make(row[2:])
 
 
-def _parts(
+def parts_of(
     connection: sqlite3.Connection, numbers: Sequence[int]
 ) -> Iterator[tuple[Sequence[int], str, Sequence[object]]]:
     """Yield runs, the condition that a number is among them, its parameters; none where it is any.

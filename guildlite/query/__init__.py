@@ -1,8 +1,8 @@
 """Questions to many runs: the filter language, sorting, comparison, SQL.
 
 `find_runs` answers from an `index.Index` and needs nothing but sqlite3. Beside it, imported by
-whoever needs them: `complete` (what can follow in a filter), `compare` (columns, groups, noise),
-`views` (SQL).
+whoever needs them: `complete` (what can follow in a filter), `table` (many runs by columns),
+`compare` (columns, groups, noise), `views` (SQL).
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def find_runs(
     mistake although no run has them yet.
     """
     return index.ask(
-        lambda connection: _Question(connection, known, now).find(
+        lambda connection: Question(connection, known, now).find(
             index.root, filter, sort, limit, offset, columns, count
         )
     )
@@ -97,7 +97,7 @@ def read_vocabulary(index: Index) -> Vocabulary:
 
 def read_values(index: Index, field: Field, limit: int = 50) -> list[str]:
     """Return texts that runs have in a field, the most frequent first: for completion."""
-    return index.ask(lambda connection: _Question(connection, None, None).texts(field, limit))
+    return index.ask(lambda connection: Question(connection, None, None).texts(field, limit))
 
 
 def vocabulary_of(connection: sqlite3.Connection) -> tuple[Vocabulary, Keys]:
@@ -113,7 +113,7 @@ def vocabulary_of(connection: sqlite3.Connection) -> tuple[Vocabulary, Keys]:
     return Vocabulary(names["flag"], names["series"], names["attr"], open=not runs), keys
 
 
-class _Question:
+class Question:
     """One question to one state of the index."""
 
     def __init__(
@@ -134,13 +134,8 @@ class _Question:
         columns: Sequence[str] | None,
         count: bool,
     ) -> Found:
-        notices: list[str] = []
-        node = parse_filter(filter, self._vocabulary, self._now, notices)
         fields = tuple(parse_field(text, self._vocabulary) for text in columns or ())
-        descending = sort.startswith("-")
-        order = parse_field(sort.lstrip("-"), self._vocabulary) if sort else None
-        most = None if limit is None else limit + offset
-        plan = Plan(self._connection, self._keys, node, order, descending, most)
+        plan, notices = self._plan(filter, sort, None if limit is None else limit + offset)
         found = plan.numbers()
         numbers = found[offset:]
         whole = not filter and not sort
@@ -156,6 +151,22 @@ class _Question:
         ]  # fmt: skip
         of = int(self._connection.execute("SELECT count(*) FROM run").fetchone()[0])
         return Found(rows, fields, plan.count() if count else None, of, notices)
+
+    def numbers(
+        self, filter: str, sort: str, limit: int | None
+    ) -> tuple[list[int], Sequence[int], list[str]]:
+        """Return the runs that pass by their numbers in the index, their positions, and notices."""
+        plan, notices = self._plan(filter, sort, limit)
+        numbers = plan.numbers()
+        whole = not filter and not sort
+        return numbers, range(1, len(numbers) + 1) if whole else self._positions(numbers), notices
+
+    def _plan(self, filter: str, sort: str, limit: int | None) -> tuple[Plan, list[str]]:
+        notices: list[str] = []
+        node = parse_filter(filter, self._vocabulary, self._now, notices)
+        order = parse_field(sort.lstrip("-"), self._vocabulary) if sort else None
+        descending = sort.startswith("-")
+        return Plan(self._connection, self._keys, node, order, descending, limit), notices
 
     def _records(self, numbers: Sequence[int], fields: Sequence[Field] | None) -> list[RunRecord]:
         if fields is None:

@@ -181,8 +181,9 @@ export class Combobox {
   private take(index: number): void {
     const candidate = this.found?.candidates[index];
     if (!candidate || !this.found) return;
-    const { value } = this.input;
-    const after = value.slice(this.at);
+    const { value, selectionStart } = this.input;
+    // Letters typed since the answer are of the word that is taken.
+    const after = value.slice(Math.max(this.at, selectionStart ?? 0));
     const space = OPEN.test(candidate.text) || after.startsWith(" ") ? "" : " ";
     const before = value.slice(0, this.found.start) + candidate.text + space;
     this.input.value = before + after;
