@@ -28,7 +28,7 @@ _MOST_CHANGES = 6
 @command("why")
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, metavar="N",
-              help="Last lines of its output  [10]")  # fmt: skip
+              show_default=True, help="Last lines of its output")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object")
 @click.pass_obj
 def why(context: Context, run: str | None, lines: int, as_json: bool) -> None:
