@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,8 @@ def test_run_takes_a_command_in_quotes_and_knows_a_model_by_name(gl: Gl, place: 
     assert gl("run", "sh -c 'exit 3'").returncode == 3
     open_quote = gl("run", "sh -c 'exit")
     assert open_quote.returncode == 2 and "no closing quotation" in open_quote.stderr
+    program = "import os; code = 3; os._exit(code)"
+    assert gl("run", "--", sys.executable, "-c", program).returncode == 3
     model = gl("run", "leaf")
     assert model.returncode == 127 and "`gl run leaf:OPERATION`" in model.stderr
 

@@ -66,6 +66,16 @@ def test_a_filter_and_columns_choose(six: list[Run]) -> None:
     ]
 
 
+def test_numbers_and_ranges_are_those_of_the_list(six: list[Run]) -> None:
+    data = call("compare", "--json", "1", "4-5").json
+    assert [each["number"] for each in data["runs"]] == [1, 4, 5]
+    assert [each["id"] for each in data["runs"]] == [six[5].id, six[2].id, six[1].id]
+    answer = call("compare", "99")
+    assert (answer.status, answer.out) == (1, "") and "from 1 to 6" in answer.err
+    # With any other word they are looked for in names.
+    assert call("compare", "--json", "1", "no-such-name").json["runs"] == []
+
+
 def test_json_names_the_best(six: list[Run]) -> None:
     data = call("compare", "--json", "--columns", "lr,loss", "lr = 0.1").json
     assert data["columns"] == ["flag.lr", "loss"]
@@ -279,7 +289,11 @@ def test_diff_says_where_curves_part_beyond_a_tolerance(store: RunStore) -> None
     assert "acc 0.2 0.3 alike to 1" in lines
     assert "only 1 (none)" in lines
     assert "the curves first part in `loss` at step 1: 0.5 and 0.501" in lines
-    data = call("diff", "2", "1", "--json", "--tolerance", "0.9").json
+    make_run(store, started=START + 2, series={"loss": [1.0, 0.50000001]})
+    make_run(store, started=START + 3, series={"loss": [1.0, 0.5]})
+    alike = call("diff", "2", "1").out
+    assert "the curves first part in `loss` at step 1: 0.50000001 and 0.5\n" in alike
+    data = call("diff", "4", "3", "--json", "--tolerance", "0.9").json
     (loss,) = [each for each in data["metrics"] if each["key"] == "loss"]
     assert loss["parting"]["step"] == 1 and loss["beyond_tolerance"] is None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +30,9 @@ from support.processes import (
     wait_for,
 )
 
-from guildlite.execute.catchup import settle
-from guildlite.runs import Run
+from guildlite.execute.catchup import needs_settling, settle
+from guildlite.runs import Run, RunStore
+from guildlite.runs.facts import write_fact
 
 STEPS = 150
 #: Appends ready-made event records, JSON lines and output, and says outside the run how many of
@@ -69,7 +73,7 @@ def flushed(run: Run) -> int:
 def assert_complete(run: Run) -> None:
     """Compare run.db with what the script handed to the kernel, and with the files themselves."""
     assert not fresh(run).busy()
-    settle([fresh(run)])
+    wait_for("the seal", lambda: _sealed(run))
     assert_sealed(run)
     lines = _whole_lines(run.path / "metrics.jsonl")
     printed = _whole_lines(run.paths.stdout)
@@ -83,6 +87,12 @@ def assert_complete(run: Run) -> None:
     assert stored == printed
     summary = rows(run, "SELECT key, count FROM series_key WHERE key IN ('loss', 'accuracy')")
     assert dict(summary) == ({"loss": len(loss), "accuracy": len(lines)} if loss else {})
+
+
+def _sealed(run: Run) -> bool:
+    """Settle as each command does; a supervisor may still be at it, or one look too short."""
+    settle([fresh(run)])
+    return not needs_settling(fresh(run))
 
 
 def _whole_lines(path: Path) -> list[str]:
@@ -128,6 +138,61 @@ def test_waiter_killed_supervisor_writes_the_end(counting: Path, front: Start) -
     assert 0 < (fresh(run).duration_s or 0) < 30
     assert flushed(run) == STEPS
     assert_complete(run)
+
+
+#: A supervisor in a process of its own, whose waiter is killed between learning of the end and
+#: writing it. The launch comes over standard input.
+DYING_WAITER = """
+import json, os, signal, sys
+from guildlite.execute import supervisor, waiter
+waiter.end_evidence = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+supervisor.main(json.load(sys.stdin))
+"""
+
+
+@pytest.mark.parametrize(("ending", "code", "died_of"), [
+    ("sys.exit(7)", 7, None), ("os.abort()", None, 6), ("sys.exit(0)", 0, None),
+])  # fmt: skip
+def test_waiter_killed_after_it_saw_the_end(
+    store: RunStore, ending: str, code: int | None, died_of: int | None
+) -> None:
+    # The system tells only once how a process ended: what the waiter heard must outlive it.
+    run = store.create("expert")
+    write_fact(run.paths.manifest, {"uid": "u", "model": "expert", "operation": "train"})
+    launch = {
+        "run_dir": str(run.path), "operation": "", "poke": -1, "terminal": -1,
+        "argv": [sys.executable, "-c", f"import os, sys\n{ending}"], "directory": str(run.path),
+    }  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-c", DYING_WAITER], input=json.dumps(launch).encode(), check=True
+    )
+    assert (fresh(run).exit_code, fresh(run).exit_signal) == (code, died_of)
+    assert (fresh(run).exit_fact() or {})["by"] == "waiter"
+    assert {path.name for path in run.paths.exit.parent.glob("*exit.json*")} == {"exit.json"}
+    assert_sealed(run)
+
+
+#: The training has ended and come to a supervisor that still takes its waiter for alive.
+INHERITING = """
+import os, sys, time
+from types import SimpleNamespace
+from guildlite.execute.supervisor import Supervisor
+ours = Supervisor({"run_dir": sys.argv[1], "operation": "", "poke": -1, "terminal": -1})
+training, daemon = (os.posix_spawn(sys.executable, [sys.executable, "-c", f"exit({code})"], {})
+                    for code in (7, 0))
+for pid in (training, daemon):
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+ours.waiter, ours.recorder = os.getpid(), SimpleNamespace(has_children=lambda: False)
+ours.record._started = {"training": {"pid": training}}
+ours._reap_orphans()
+print(os.waitstatus_to_exitcode(os.waitpid(training, 0)[1]))
+"""
+
+
+def test_training_that_came_to_the_supervisor_is_no_orphan(store: RunStore) -> None:
+    run = store.create("expert")
+    words = [sys.executable, "-c", INHERITING, str(run.path)]
+    assert subprocess.run(words, capture_output=True, text=True).stdout == "7\n"
 
 
 def test_training_killed_is_a_failure_by_signal(counting: Path, front: Start) -> None:

@@ -69,7 +69,14 @@ def test_lines_say_how_many(store: RunStore) -> None:
     make_run(store, code=3, out=[f"line {n}" for n in range(30)])
     assert [f"line {n}" in call("why").out for n in (19, 20, 29)] == [False, True, True]
     assert "line 5" in call("why", "--lines", "25").out
-    assert "Last lines" not in call("why", "-n", "0").out
+    without = call("why", "-n", "0").out
+    assert "Last lines" not in without and "printed nothing" not in without
+
+
+def test_a_run_that_printed_nothing_is_said_to_once(store: RunStore) -> None:
+    run = make_run(store, code=3)
+    out = call("why").out
+    assert out.count("printed nothing") == 1 and f"gl logs {run.id}" not in out
 
 
 def test_nothing_of_a_run_moves_the_cursor(store: RunStore) -> None:

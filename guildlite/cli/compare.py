@@ -45,7 +45,7 @@ _BEST = "*"
 @click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N")
 @click.option("--group", multiple=True, metavar="FLAG", help="One row for all runs equal in it")
 @click.option("--over", multiple=True, metavar="FLAG",
-              help="With --group: what makes only noise  [seed]")  # fmt: skip
+              help="With --group: what makes only noise, `seed` unless given")  # fmt: skip
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a head line")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON")
@@ -66,10 +66,12 @@ def compare(
 
     Without --columns: the flags in which the runs differ, and of each metric the last value and
     the best, or the smallest and the largest where the project sets no goal. FILTER is that of
-    `gl runs`. With --group it says whether the best group is better beyond noise.
+    `gl runs`, or numbers of runs such as `1 4-6`. With --group it says whether the best group is
+    better beyond noise.
 
     \b
     Examples:
+      gl compare 1 4-6
       gl compare 'model = expert and status = completed'
       gl compare --columns 'lr,best(loss),step(loss < 0.1),time(acc >= 0.9)' --sort loss
       gl compare --group lr --over seed
@@ -81,7 +83,7 @@ def compare(
         raise UsageError("`--over` needs `--group`", hint="as in `--group lr --over seed`")
     from guildlite.cli.picking import Choice, pick_runs
 
-    picked = pick_runs(context, Choice(" ".join(words)), sort=sort, limit=limit)
+    picked = pick_runs(context, Choice(_filter(context, words)), sort=sort, limit=limit)
     form = "csv" if as_csv else "markdown" if as_markdown else "json" if as_json else ""
     metrics = metrics_of(context)
     if group:
@@ -89,6 +91,16 @@ def compare(
         _print_groups(context, picked, asked, group, over or ("seed",), metrics, form)
     else:
         _print_runs(context, picked, asked_columns(context, columns, picked), metrics, form)
+
+
+def _filter(context: Context, words: Sequence[str]) -> str:
+    """Return the filter that the words are; numbers alone mean the runs `gl runs` gives them to."""
+    if not words or not all(re.fullmatch(r"\d+(-\d*)?", word) for word in words):
+        return " ".join(words)
+    from guildlite.query.syntax import quote
+
+    runs = context.select_runs(tuple(words))
+    return f"attr.id in ({', '.join(quote(run.id) for run in runs)})"
 
 
 # Runs ---------------------------------------------------------------------------------------------

@@ -48,7 +48,8 @@ _SECTIONS = {
 @click.argument("other", required=False, metavar="[RUN]")
 @click.option("--stat", is_flag=True, help="Of the source only which files differ, and how much")
 @click.option("--tolerance", type=click.FloatRange(min=0), default=TOLERANCE, metavar="SHARE",
-              help="How far curves may differ, as a share of their values  [0.01]")  # fmt: skip
+              show_default=True,
+              help="How far curves may differ, as a share of their values")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object")
 @click.pass_obj
 def diff(
@@ -173,7 +174,7 @@ def _outcomes(outcomes: Sequence[Outcome], found: RunDifference, tolerance: floa
     yield from _table(columns, rows)
     first = found.first
     if first is not None and first.parting is not None:
-        values = f"{_exactly(first.parting.one)} and {_exactly(first.parting.other)}"
+        values = " and ".join(_apart(first.parting.one, first.parting.other))
         where = f"`{for_terminal(first.key)}` at step {first.parting.step:,}"
         yield f"  the curves first part in {where}: {values}"
 
@@ -195,9 +196,10 @@ def _step(parting: Parting | None) -> str:
     return f"{parting.step:,}" if parting else ""
 
 
-def _exactly(value: float) -> str:
-    """Return a number with as many digits as tell it from its neighbours."""
-    return format_number(value) if value != value or abs(value) == float("inf") else repr(value)
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Return two numbers as in tables, or with all their digits where those look alike."""
+    short = format_number(one), format_number(other)
+    return short if short[0] != short[1] else (repr(one), repr(other))
 
 
 # Source -------------------------------------------------------------------------------------------

@@ -73,10 +73,10 @@ def _facts(found: Index) -> list[tuple[str, str]]:
         ).fetchone()
     )
     if found.path is None:
-        return [("index", "in memory: its directory cannot be written"), ("runs", str(runs))]
+        return [("index", "in memory: its directory cannot be written"), ("runs", f"{runs:,}")]
     return [
         ("index", str(found.path)),
-        ("runs", f"{runs}, of which {open_runs} may still change"),
+        ("runs", f"{runs:,}, of which {open_runs:,} may still change"),
         ("size", format_size(os.path.getsize(found.path))),
     ]
 
@@ -93,7 +93,7 @@ class _Progress:
             sys.stderr.write("\r\x1b[K")
         elif now - self._shown_at > 0.2:
             self._shown_at = now
-            sys.stderr.write(f"\r{done} of {total} runs")
+            sys.stderr.write(f"\r{done:,} of {total:,} runs")
         sys.stderr.flush()
 
 

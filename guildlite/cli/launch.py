@@ -75,10 +75,16 @@ def _read_words(
     """Part the words of a command into names and flag assignments."""
     from guildlite.flags import parse_assignment
 
-    names = [word for word in words if "=" not in word]
-    assignments = [parse_assignment(word) for word in words if "=" in word]
+    names = [word for word in words if not _assigns(word)]
+    assignments = [parse_assignment(word) for word in words if _assigns(word)]
     pairs = [parse_assignment(word, bare_is_true=True) for word in free]
     return names, Words(tuple(profiles), assignments, pairs)
+
+
+def _assigns(word: str) -> bool:
+    """Return whether a word gives a flag: not `import os; x = 1` after `python -c`."""
+    name, equals, _ = word.partition("=")
+    return bool(equals) and len(name.split()) <= 1
 
 
 def _only_name(names: Sequence[str], what: str) -> str | None:

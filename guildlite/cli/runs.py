@@ -56,7 +56,8 @@ _MOST_METRICS = 3
 @click.option(
     "--sort", default="", metavar="NAME", help="By this, smallest first; `-NAME`: largest"
 )
-@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most N  [20]")
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N",
+              help="At most N, 20 unless given")  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="However many there are")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, of all runs unless -n")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, of all runs unless -n")

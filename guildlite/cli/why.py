@@ -28,7 +28,7 @@ _MOST_CHANGES = 6
 @command("why")
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, metavar="N",
-              help="Last lines of its output  [10]")  # fmt: skip
+              show_default=True, help="Last lines of its output")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object")
 @click.pass_obj
 def why(context: Context, run: str | None, lines: int, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def _evidence(found: Explanation) -> Iterator[str]:
     if found.lines:
         yield from _title("Last lines")
         yield from _lines(found.lines)
-    elif found.trace is None:
+    elif found.silent:
         yield "  it printed nothing"
     if found.measured.measures:
         yield from _title("Until the end" if found.record.status.ended else "Now")
@@ -213,7 +213,8 @@ def _next(found: Explanation) -> Iterator[str]:
         lines.append(f"`gl diff {for_terminal(good)} {for_terminal(run)}` shows what has changed")
     elif found.since is not None and found.status in ("failed", "lost"):
         lines.append("the same completed before: look at data, machine and chance")
-    if found.bad and found.trace is None and found.status != "unreadable":
+    told = found.trace is not None or found.silent
+    if found.bad and not told and found.status != "unreadable":
         lines.append(f"`gl logs {for_terminal(found.run.id)}` has all it printed")
     if lines:
         yield from _title("Next")

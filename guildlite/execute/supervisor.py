@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from guildlite.execute.evidence import Kills, end_evidence, keep_kernel_lines
 from guildlite.execute.stop import RUN_ENDED, SHORT_GRACE_S, Processes, kill_all, request_stop
-from guildlite.execute.waiter import Order, exit_record, fork_waiter, poke
+from guildlite.execute.waiter import Order, exit_record, fork_waiter, noted_end, poke, remove_note
 from guildlite.platform import FileLock, become_subreaper, is_network_file_system
 from guildlite.runs.facts import read_fact, write_fact
 from guildlite.runs.logs import append_notice
@@ -62,7 +62,7 @@ class Supervisor:
         self.lock = FileLock(self.paths.lock)
         self.network = is_network_file_system(self.run_dir)
         self.started = time.monotonic()
-        self.waiter = -1
+        self.waiter = self._dead_waiter = -1
         self.kills = Kills.now()
         self.training: int | None = None
         self.recorder: Recorder | None = None
@@ -144,27 +144,33 @@ class Supervisor:
     def _reap(self) -> None:
         """Collect the waiter's end; if it died before the training did, wait in its place."""
         if self.waiter >= 0 and _wait_status(self.waiter) is not None:
-            self.waiter = -1
-            started = self.record.started_fact() or {}
-            training = started.get("training")
-            pid = training.get("pid") if isinstance(training, dict) else None
-            self.training = pid if isinstance(pid, int) else None
+            self.waiter, self._dead_waiter = -1, self.waiter
+            started = self.record.started_fact()
+            self.training = self._training_pid()
             if not started and not self.record.paths.exit.exists():
                 self._write_exit(125 << 8, error="the waiter died before it could start the script")
         if self.waiter < 0 and self.training is not None:
             self._wait_in_its_place(self.training)
         self._reap_orphans()
 
+    def _training_pid(self) -> int | None:
+        training = (self.record.started_fact() or {}).get("training")
+        pid = training.get("pid") if isinstance(training, dict) else None
+        return pid if isinstance(pid, int) else None
+
     def _reap_orphans(self) -> None:
-        """Let go of ended daemons that came to us, unless a child of our own may be among them."""
-        if self.recorder is None or self.recorder.has_children():
+        """Let go of ended daemons that came to us, unless a child of our own may be among them.
+
+        Nor the training, which comes to us the moment its waiter dies, before we know of it.
+        """
+        if self.recorder is None or self.recorder.has_children() or not hasattr(os, "waitid"):
             return
         while True:
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if ended is None or ended.si_pid in (self.waiter, self.training):
+            if ended is None or ended.si_pid in (self.waiter, self._training_pid()):
                 return
             os.waitpid(ended.si_pid, 0)
 
@@ -177,13 +183,17 @@ class Supervisor:
             self.training = None
             if status != _NOT_OURS:
                 self._write_exit(status)
+            elif noted := noted_end(self.record.paths, self._dead_waiter):
+                self._write_end(noted)
             poke(self.poke)
 
     def _write_exit(self, status: int, **more: str) -> None:
-        paths = self.record.paths
-        record = exit_record(paths, status, self.started, "supervisor")
-        record |= end_evidence(self.run_dir, self.kills)
-        self._quietly(write_fact, paths.exit, {**record, **more})
+        record = exit_record(self.record.paths, status, self.started, "supervisor")
+        self._write_end({**record, **more})
+
+    def _write_end(self, record: dict[str, object]) -> None:
+        evidence = end_evidence(self.run_dir, self.kills)
+        self._quietly(write_fact, self.record.paths.exit, {**record, **evidence})
 
     def _end_with_run(self) -> None:
         """Stop a looping evaluation some seconds after the training it looks at has ended."""
@@ -248,6 +258,8 @@ class Supervisor:
         if self.recorder is not None:
             self._guard(self.recorder.finish)
         self._guard(self._note_own_files)
+        if self._dead_waiter >= 0:
+            remove_note(self.record.paths, self._dead_waiter)
         self.lock.release()
         poke(self.poke)
 

@@ -3,7 +3,8 @@
 Forked from the supervisor before anything heavy is imported; it opens no database, decodes no
 file and ignores every signal that can be ignored, so that little can go wrong with it. If it is
 killed all the same, the supervisor inherits the training and writes exit.json in its place; of
-two writers the first wins.
+two writers the first wins. If it is killed when it has let go of the ended training but not yet
+written exit.json, its note of the end is where the supervisor finds it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NamedTuple, NoReturn
 
 from guildlite.execute.evidence import Kills, end_evidence
 from guildlite.platform import ProcessIdentity, sync_directory
-from guildlite.runs.facts import write_fact
+from guildlite.runs.facts import read_fact, write_fact
 from guildlite.runs.paths import OperationPaths
 
 #: An exit.json has some 400 bytes, more when it names a program that was not found.
@@ -133,15 +134,46 @@ def _wait_for_training(order: Order, supervisor: int) -> int:
     # Only now may the script run: a started script without started.json would be nobody's.
     _let_go(go_write)
     failure = os.read(failed_read, 16)
+    refused = _not_executed(failure.decode(), order) if failure else {}
+    if (seen := _look_at_end(training)) is not None:
+        reserve.note({**exit_record(order.paths, seen, started, "waiter"), **refused})
+    # With this the system forgets how it ended.
     _, wait_status, usage = os.wait4(training, 0)
-    record = exit_record(order.paths, wait_status, started, "waiter")
+    record = exit_record(order.paths, wait_status, started, "waiter") | refused
     record |= end_evidence(order.run_dir, order.kills, usage.ru_maxrss)
-    if failure:
-        record.update(_not_executed(failure.decode(), order))
     if not reserve.write_fact(record):
         _write_exit(order.paths, record)
     poke(order.poke)
     return 0
+
+
+def _look_at_end(training: int) -> int | None:
+    """Wait until the training has ended and return its wait status; it stays to be waited for.
+
+    None at once where the system does not let us look: macOS before Python 3.13.
+    """
+    if not hasattr(os, "waitid"):
+        return None
+    ended = os.waitid(os.P_PID, training, os.WEXITED | os.WNOWAIT)
+    assert ended is not None  # only WNOHANG returns without an end
+    return ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status
+
+
+def noted_end(paths: OperationPaths, waiter: int) -> dict[str, object] | None:
+    """Return the end that a killed waiter, a pid, had noted but not written; None without one."""
+    return read_fact(_reserve_path(paths.exit, waiter))
+
+
+def remove_note(paths: OperationPaths, waiter: int) -> None:
+    """Remove what a killed waiter, a pid, left beside exit.json."""
+    try:
+        _reserve_path(paths.exit, waiter).unlink()
+    except OSError:
+        pass
+
+
+def _reserve_path(path: Path, waiter: int) -> Path:
+    return path.with_name(f".{path.name}.{waiter}")
 
 
 def _let_go(go: int) -> None:
@@ -160,13 +192,21 @@ class _Reserve:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._temporary = _reserve_path(path, os.getpid())
         self._descriptor = -1
         try:
             self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             os.write(self._descriptor, b" " * _RESERVED_BYTES)
         except OSError:
             self._remove()
+
+    def note(self, fact: Mapping[str, object]) -> None:
+        """Leave the fact where `noted_end` finds it; the spaces after it are no part of JSON."""
+        if self._descriptor >= 0:
+            try:
+                os.pwrite(self._descriptor, json.dumps(fact).encode(), 0)
+            except OSError:
+                pass  # no note, the fact itself may still be written
 
     def write_fact(self, fact: Mapping[str, object]) -> bool:
         """Give the fact its name unless it is there; False when that was not possible."""

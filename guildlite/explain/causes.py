@@ -157,8 +157,6 @@ def _plain(clues: Clues) -> Cause:
     if code == 127:
         return Cause("exit", f"{record.ending}, as of a shell that did not find the command", False)
     text = f"the script ended by itself with {record.ending}, without a traceback"
-    if not any(line.strip() for line in clues.printed):
-        text += ", and it printed nothing"
     return Cause("exit", text, True, (), ("look for `sys.exit(` or `exit` in the script",))
 
 

@@ -54,6 +54,8 @@ class Explanation(NamedTuple):
     notices: tuple[str, ...]
     since: Since | None
     later: Explanation | None
+    #: Whether it printed nothing at all; `lines` may be empty because none were asked for.
+    silent: bool = False
 
     @property
     def bad(self) -> bool:
@@ -150,10 +152,11 @@ def explain_operation(run: Run, record: OperationRecord, *, lines: int = LAST_LI
             _last_sign(run, record, known) if record.status is Status.LOST else None,
         )
     )
+    silent = not held and not any(line.strip() for line in (*stdout, *stderr))
     return Explanation(
         run, record, record.status.value, tuple(causes), trace,
         tuple(_last_lines(held or _logged(stdout, stderr), trace, lines)), measured, notices,
-        None, None,
+        None, None, silent,
     )  # fmt: skip
 
 
