@@ -189,7 +189,8 @@ def test_numbers_have_the_signs_of_print(value: float | None, expected: str) -> 
 
 def test_units_follow_from_system_keys() -> None:
     assert unit_of("sys/cpu3/util") == "ratio"
-    assert unit_of("op/cpu/util") == ""  # cores, so 2.0 is not 200 %
+    assert unit_of("op/cpu/util") == "CPU"  # cores, so 2.0 is not 200 %
+    assert format_value(0.2847, unit_of("op/cpu/util")) == "0.285 CPU"
     assert unit_of("evaluate/op/mem/rss") == "bytes"
     assert unit_of("gpu0/power") == "W"
     assert unit_of("train/used") == ""

@@ -104,6 +104,13 @@ class RunReader:
             Summary(*row) for row in self._rows(f"{_SUMMARY} WHERE kind = 'scalar' ORDER BY key")
         ]
 
+    def series_counts(self) -> tuple[int, int]:
+        """Return how many scalar series there are, and how many have more than one point."""
+        (found,) = self._rows(
+            "SELECT count(*), coalesce(sum(count > 1), 0) FROM series_key WHERE kind = 'scalar'"
+        )
+        return found
+
     def summary(self, key: str) -> Summary | None:
         """Return what is known of a scalar series, or None when there is none of that key."""
         for row in self._rows(f"{_SUMMARY} WHERE kind = 'scalar' AND key = ?", key):

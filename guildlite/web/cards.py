@@ -6,7 +6,6 @@ A card is what a page draws as a chart, or as a plain number while its series ha
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar
@@ -17,6 +16,7 @@ from guildlite.runs.reader import chart_rows
 from guildlite.series import SYSTEM_KEY, Summary, group_scalars, is_system_key
 from guildlite.web.charts import SLOTS, Line
 from guildlite.web.numbers import unit_of
+from guildlite.web.patterns import compile_pattern
 from guildlite.web.workspace import natural
 
 #: Charts on one page; beyond it a page is slow to make, to load and to look at.
@@ -99,8 +99,9 @@ class Card:
 class Cards:
     """One page of cards by group, and what the whole would be. `problem` says the regex is bad.
 
-    `others` counts the series that hold no numbers. `paired` says that some cards show the same
-    measure of several parts of the data, or would if `together` were on.
+    `others` counts the series that hold no numbers. `keys` has `keys_version` of each run.
+    `paired` says that some cards show the same measure of several parts of the data, or would if
+    `together` were on.
     """
 
     groups: list[tuple[str, list[Card]]]
@@ -113,6 +114,7 @@ class Cards:
     others: int = 0
     paired: bool = False
     together: bool = True
+    keys: dict[str, str] = field(default_factory=dict)
 
 
 def read_cards(
@@ -130,6 +132,8 @@ def read_cards(
     `tags` is a regular expression searched for in the keys; a bad one filters nothing. With
     `together`, training and validation of one measure share a card.
     """
+    # Before the series are read: what comes in between is then told by the next answer.
+    keys = {run_id: keys_version(reader)}
     everything = reader.summaries()
     scalars = [s for s in everything if s.kind == "scalar" and is_system_key(s.key) == system]
     wanted, problem = filter_keys(scalars, tags)
@@ -150,7 +154,14 @@ def read_cards(
         others=0 if system else len(reader.media()),
         paired=not system and bool(_pairs(wanted)),
         together=together,
+        keys=keys,
     )
+
+
+def keys_version(reader: RunReader) -> str:
+    """Return a word that changes when a series comes, or becomes a curve by its second point."""
+    every, curves = reader.series_counts()
+    return f"{every}.{curves}"
 
 
 def paged(plans: Sequence[Plan]) -> list[list[Plan]]:
@@ -173,12 +184,9 @@ def filter_keys(series: list[_Series], tags: str) -> tuple[list[_Series], str | 
         return series, None
     if len(tags) > MAX_REGEX:
         return series, f"longer than {MAX_REGEX} characters"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pattern = re.compile(tags)
-    except (re.error, OverflowError, RecursionError) as error:
-        return series, str(error)
+    pattern, problem = compile_pattern(tags)
+    if pattern is None:
+        return series, problem
     return [summary for summary in series if pattern.search(summary.key)], None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guildlite.errors import RunUnreadable
 from guildlite.http import RequestError
@@ -66,8 +66,10 @@ def read_comparison(
     workspace.settle(runs)
     with ExitStack() as stack:
         readers = {run.id: _reader(stack, run) for run in runs}
+        keys = {name: _version(reader) for name, reader in readers.items()}
         summaries = {name: _summaries(reader) for name, reader in readers.items()}
         found = _read_cards(runs, readers, summaries, tags, page)
+    found = replace(found, keys=keys)
     differing = differing_flags([run.flags for run in runs])
     common = dict(item for run in runs for item in run.flags.items() if item[0] not in differing)
     return Comparison(
@@ -99,6 +101,13 @@ def _summaries(reader: RunReader | None) -> dict[str, Summary]:
         for summary in everything
         if summary.kind == "scalar" and not is_system_key(summary.key)
     }
+
+
+def _version(reader: RunReader | None) -> str:
+    try:
+        return cards.keys_version(reader) if reader is not None else ""
+    except RunUnreadable:
+        return ""
 
 
 def _metrics(

@@ -17,6 +17,8 @@ RATIO, BYTES, RATE, WATTS, CELSIUS, HERTZ = "ratio", "bytes", "bytes/s", "W", "Â
 
 #: As wide as a digit, so that columns of numbers stay aligned.
 MINUS = "\N{MINUS SIGN}"
+#: What the process tree uses: 2 CPU is two cores kept busy.
+CPUS = "CPU"
 INFINITY = "\N{INFINITY}"
 
 _DECIMAL = ("", "k", "M", "G", "T")
@@ -29,7 +31,7 @@ def unit_of(key: str) -> str:
         return ""
     name = match[2].partition("/")[2]
     if match[3] == "op" and name == "cpu/util":
-        return ""  # counts cores
+        return CPUS
     endings = (
         ("util", RATIO), ("fan", RATIO), ("power", WATTS), ("temp", CELSIUS), ("clock", HERTZ),
         ("read", RATE), ("write", RATE), ("sent", RATE), ("received", RATE),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from guildlite.runs import Run, RunReader, StoredLine
 from guildlite.series import STDERR, STDOUT
 from guildlite.web.ansi import strip_ansi
+from guildlite.web.patterns import compile_pattern
 
 #: Lines on one page.
 LINES_PER_PAGE = 500
@@ -31,8 +32,6 @@ _ERROR = re.compile(
 )
 # One of these is in whatever `_ERROR` finds; looking for them first takes a third of the time.
 _HINTS = ("error", "exception", "fatal", "panic", "fault", "dumped", "out of memory", "no space")
-# What a pattern is made of: an escaped character, a set, a repeat without an end, a parenthesis.
-_PARTS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<repeat>[+*]|\{\d*,\})|[()]|.", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,33 +146,8 @@ def compile_query(query: str, regex: bool) -> tuple[re.Pattern[str] | None, str]
         return None, ""
     if not regex:
         return re.compile(re.escape(query), re.IGNORECASE), ""
-    if _repeats_repeats(query):
-        return None, "a repeat within a repeat could be searched for without an end"
-    try:
-        return re.compile(query, re.IGNORECASE), ""
-    except (re.error, RecursionError, OverflowError) as error:
-        return None, f"this is no regular expression: {error}"
-
-
-def _repeats_repeats(pattern: str) -> bool:
-    """Say whether a repeat without an end is within another, such as `(a+b?)+`.
-
-    Some lines would be searched for longer than anybody lives, and no other page would answer.
-    """
-    within = [False]
-    closed = False
-    for part in _PARTS.finditer(pattern):
-        text = part[0]
-        if part["repeat"]:
-            if closed:
-                return True
-            within[-1] = True
-        closed = text == ")" and len(within) > 1 and within.pop()
-        if closed:
-            within[-1] = True
-        if text == "(":
-            within.append(False)
-    return False
+    pattern, problem = compile_pattern(query, re.IGNORECASE)
+    return pattern, problem and f"this is no expression to search for: {problem}"
 
 
 def spans_of(pattern: re.Pattern[str], text: str) -> tuple[tuple[int, int], ...]:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime, timezone
 from typing import Annotated
@@ -64,7 +64,7 @@ def _add_charts(api: APIRouter, workspace: Workspace, source: SeriesSource) -> N
     def series(
         request: Request,
         run: Ids,
-        tag: Tags,
+        tag: Tags = [],  # noqa: B006
         px: Pixels = 800,
         after: Annotated[
             str, Query(description="a cursor for each series, run by run, -1 for none")
@@ -87,17 +87,19 @@ def _add_charts(api: APIRouter, workspace: Workspace, source: SeriesSource) -> N
         against = _against(x)
         stretch = _stretch(from_, to, x == "time")
         wish = Wish(px, whole, stretch, smooth, segments == "joined", against, binary)
-        found = []
+        found, keys = [], {}
         for position, one in enumerate(runs):
             with one.read() as reader:
+                keys[one.id] = cards.keys_version(reader)
                 for number, key in enumerate(tag):
                     at = cursors[position * len(tag) + number]
                     found.append(source.read(one, reader, key, wish, at))
         each = [data for data in found if data is not None]
+        facts = {"live": live, "keys": keys}
         headers = {"etag": version, "cache-control": "no-cache", "vary": "accept"}
         if binary:
-            return Response(packed(each, live), media_type=BINARY, headers=headers)
-        return _json({"series": each, "live": live}, headers)
+            return Response(packed(each, facts), media_type=BINARY, headers=headers)
+        return _json({"series": each, **facts}, headers)
 
 
 def _add_groups(api: APIRouter, workspace: Workspace, columns: ColumnCache) -> None:
@@ -244,7 +246,7 @@ def _fields(value: object) -> dict[str, object]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def packed(series: Sequence[SeriesData], live: bool) -> bytes:
+def packed(series: Sequence[SeriesData], facts: Mapping[str, object]) -> bytes:
     """Return the answer as columns of numbers, which a page takes a hundred times as fast.
 
     The length of the header (little-endian, 8 bytes), the header as JSON, padded with spaces to a
@@ -262,7 +264,7 @@ def packed(series: Sequence[SeriesData], live: bool) -> bytes:
             fields[name] = len(columns[-1])
         header.append(fields)
     text = json.dumps(
-        {"series": header, "live": live}, default=_fields, allow_nan=False, separators=(",", ":")
+        {"series": header, **facts}, default=_fields, allow_nan=False, separators=(",", ":")
     ).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + b"".join(column.tobytes() for column in columns)

@@ -26,6 +26,8 @@ export interface Curve {
 export interface Answer {
   series: SeriesAnswer[];
   live: boolean;
+  /** For each run a word that changes when a series comes, or becomes a curve. */
+  keys: Record<string, string>;
 }
 
 export interface Wanted {
@@ -99,6 +101,18 @@ export async function fetchGroups(
   return (await response.json()) as { tags: { tag: string; groups: GroupCurve[] }[]; live: boolean };
 }
 
+/** Ask only whether more may come, and for the words that change with what series there are. */
+export async function fetchKeys(runs: readonly string[]): Promise<Omit<Answer, "series">> {
+  const response = await get(`/api/v1/series?${new URLSearchParams({ run: runs.join(",") })}`, "application/json");
+  return (await response.json()) as Answer;
+}
+
+/** The page as it would be if it were loaded now. */
+export async function fetchPage(): Promise<Document> {
+  const response = await get(location.href, "text/html");
+  return new DOMParser().parseFromString(await response.text(), "text/html");
+}
+
 /** Address of every point of these series, as CSV. */
 export function csvUrl(runs: readonly string[], tags: readonly string[], more: Record<string, string> = {}): string {
   const query = new URLSearchParams({ run: runs.join(","), ...more });
@@ -122,6 +136,7 @@ export function unpack(buffer: ArrayBuffer): Answer {
   const answer = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length))) as {
     series: (Omit<SeriesAnswer, "x" | "y" | "time"> & { x: number; y: number; time: number })[];
     live: boolean;
+    keys: Record<string, string>;
   };
   let at = 8 + length;
   const column = (count: number): Float64Array => {
@@ -130,7 +145,7 @@ export function unpack(buffer: ArrayBuffer): Answer {
     return found;
   };
   return {
-    live: answer.live,
+    ...answer,
     series: answer.series.map((each) => ({ ...each, x: column(each.x), y: column(each.y), time: column(each.time) })),
   };
 }

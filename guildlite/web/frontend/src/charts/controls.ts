@@ -21,9 +21,8 @@ export class Controls {
     this.replay = new ReplayBar(events.replay);
     const { form } = this;
     if (!form) return;
-    form.hidden = false;
     form.after(this.replay.element);
-    this.offerMetrics();
+    this.grown();
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => this.read());
     const smooth = this.field("smooth");
@@ -70,16 +69,26 @@ export class Controls {
     return [...new Set(keys)];
   }
 
+  /** There may be other charts than before; without any there is nothing to control. */
+  grown(): void {
+    if (!this.form) return;
+    this.form.hidden = !document.querySelector("article[data-lines]");
+    this.offerMetrics();
+  }
+
   /** Any series of this page can be the x axis of the others. */
   private offerMetrics(): void {
-    const select = this.field("x");
+    const select = this.field("x") as unknown as HTMLSelectElement | null;
     if (!select) return;
     const tags = [...document.querySelectorAll<HTMLElement>("article[data-lines]")].flatMap((article) =>
       (JSON.parse(article.dataset["lines"]!) as { tag: string }[]).map((line) => line.tag),
     );
-    const group = make("optgroup", { label: "another metric" });
-    group.append(...[...new Set(tags)].map((tag) => make("option", { value: `metric:${tag}` }, tag)));
-    if (tags.length) select.append(group);
+    const offered = new Set([...select.options].map((each) => each.value));
+    const more = [...new Set(tags)].filter((tag) => !offered.has(`metric:${tag}`));
+    if (!more.length) return;
+    const group = select.querySelector("optgroup") ?? make("optgroup", { label: "another metric" });
+    group.append(...more.map((tag) => make("option", { value: `metric:${tag}` }, tag)));
+    if (!group.isConnected) select.append(group);
   }
 
   private read(): void {

@@ -1,5 +1,5 @@
 /** What cards lack, as few requests as an address allows, and what came back. */
-import { fetchGroups, fetchSeries, type Wanted } from "../api/series.ts";
+import { fetchGroups, fetchKeys, fetchSeries, type Wanted } from "../api/series.ts";
 import { lookOf, metricOf, type State } from "../lib/state.ts";
 import { wishedOf, type Card } from "./card.ts";
 
@@ -37,6 +37,11 @@ export function batchesOf(cards: readonly Card[], keyOf: (card: Card) => string)
 export class Feed {
   /** Whether cards that lack nothing are asked for too: more may have come. */
   following = false;
+  /** For each run what its series are, as a word; see `Answer`. */
+  readonly keys = new Map<string, string>();
+
+  /** `runs` are those of the page, which may have no chart as yet. */
+  constructor(private readonly runs: readonly string[]) {}
 
   /**
    * Bring these cards up to date; `changed` is called as soon as one has something new. Says
@@ -47,10 +52,18 @@ export class Feed {
     const keys = new Map(series.map((card) => [card, wishedOf(card.wish(state, prepare))]));
     let live = false;
     let asked = false;
+    const heard = new Set<string>();
+    const hear = (words: Record<string, string>): void => {
+      for (const [run, word] of Object.entries(words)) {
+        this.keys.set(run, word);
+        heard.add(run);
+      }
+    };
     for (const batch of batchesOf(series, (card) => keys.get(card)!)) {
       const answer = await fetchSeries(wantedOf(batch, state, prepare, keys.get(batch.cards[0]!)!));
       asked = true;
       live ||= answer.live;
+      hear(answer.keys);
       const changedCards = new Set<Card>();
       for (const one of answer.series) {
         for (const card of batch.cards) {
@@ -76,6 +89,13 @@ export class Feed {
         card.takeGroups(found?.groups ?? [], card.groupsWish(state));
         changed(card);
       }
+    }
+    const unheard = this.runs.filter((run) => !heard.has(run));
+    if (this.following && unheard.length) {
+      const answer = await fetchKeys(unheard);
+      asked = true;
+      live ||= answer.live;
+      hear(answer.keys);
     }
     return asked ? live : null;
   }

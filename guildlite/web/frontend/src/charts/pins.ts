@@ -23,11 +23,31 @@ export class Pins {
     }
   }
 
+  /** What stands in a card's own place: itself, or the mark it left when it was pinned. */
+  placeOf(article: HTMLElement): HTMLElement | Comment {
+    return this.places.get(article) ?? article;
+  }
+
+  /** One card takes the place of another, pinned or not. */
+  replace(old: HTMLElement, article: HTMLElement): void {
+    old.replaceWith(article);
+    const place = this.places.get(old);
+    this.places.delete(old);
+    if (place) this.places.set(article, place);
+  }
+
+  /** A card goes, and the mark of its place. */
+  remove(article: HTMLElement): void {
+    this.places.get(article)?.remove();
+    this.places.delete(article);
+    article.remove();
+  }
+
   private open(pinned: readonly HTMLElement[]): void {
     if (!this.section) {
       const first = document.querySelector("section.group");
       if (!first) return;
-      this.section = make("section", { class: "group" }, make("h2", {}, "Pinned"), make("div", { class: "cards" }));
+      this.section = make("section", { class: "group", "data-pinned": "" }, make("h2", {}, "Pinned"), make("div", { class: "cards" }));
       first.before(this.section);
     }
     const cards = this.section.querySelector(".cards")!;

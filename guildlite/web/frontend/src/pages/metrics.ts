@@ -5,10 +5,11 @@
  * a live one when it is first seen. Only cards in view are asked for and drawn.
  */
 import "./metrics.css";
-import { Refused } from "../api/series.ts";
+import { fetchPage, Refused } from "../api/series.ts";
 import { Card } from "../charts/card.ts";
 import { Controls } from "../charts/controls.ts";
 import { Feed } from "../charts/feed.ts";
+import { growCharts } from "../charts/grow.ts";
 import { forgetColours } from "../charts/palette.ts";
 import { make } from "../charts/panel.ts";
 import { Pins } from "../charts/pins.ts";
@@ -20,12 +21,18 @@ import { MAX_SMOOTH, parseState, writeState, type Look, type State } from "../li
 const main = document.querySelector<HTMLElement>("#main")!;
 /** The reader's own smoothing, for pages whose address says none. */
 const REMEMBERED = "guildlite.smooth";
+/** The page is asked for anew at most this often while charts come. */
+const GROWTH_MS = 1500;
 
 class MetricsPage {
   private state: State = parseState(new URLSearchParams(location.search));
   private readonly cards = new Map<Element, Card>();
   private readonly visible = new Set<Card>();
-  private readonly feed = new Feed();
+  /** What series the runs had when the page was made; see `Answer`. */
+  private known = keysOf(document);
+  private grownAt = 0;
+  private readonly feed = new Feed([...this.known.keys()]);
+  private readonly seen = new IntersectionObserver((entries) => this.watch(entries), { rootMargin: "300px 0px" });
   private readonly pins = new Pins();
   private readonly bar = new Bar(document.querySelector<HTMLElement>(".live"));
   private readonly said = make("p", { class: "hidden", role: "status", "aria-live": "polite" });
@@ -53,8 +60,7 @@ class MetricsPage {
   start(): void {
     this.remember();
     main.append(this.said);
-    const seen = new IntersectionObserver((entries) => this.watch(entries), { rootMargin: "300px 0px" });
-    for (const element of document.querySelectorAll("article[data-lines]")) seen.observe(element);
+    for (const element of document.querySelectorAll("article[data-lines]")) this.seen.observe(element);
     this.keys();
     for (const event of ["pointerover", "focusin"]) {
       document.addEventListener(event, ({ target }) => {
@@ -225,22 +231,72 @@ class MetricsPage {
       if (this.visible.has(card) && card.loaded) card.render(this.state, clock);
     });
     if (changed.size) this.showControls();
-    if (this.live && live === false) this.ended();
+    if (this.live && live === false) await this.ended();
+    else if (this.feed.following && this.hasNew() && performance.now() - this.grownAt > GROWTH_MS) await this.grow();
   }
 
   /** The run is over: the head of the page says how, from the server's own words. */
-  private ended(): void {
+  private async ended(): Promise<void> {
+    const page = await this.grow();
     this.live = false;
-    void fetch(location.href)
-      .then((response) => response.text())
-      .then((text) => {
-        const page = new DOMParser().parseFromString(text, "text/html");
-        for (const part of [".facts", ".live"]) {
-          const made = page.querySelector(part);
-          if (made) document.querySelector(part)?.replaceWith(made);
-        }
-      });
+    for (const part of [".facts", ".live"]) {
+      const made = page.querySelector(part);
+      if (made) document.querySelector(part)?.replaceWith(made);
+    }
     this.showControls();
+  }
+
+  private hasNew(): boolean {
+    return [...this.feed.keys].some(([run, word]) => this.known.get(run) !== word);
+  }
+
+  /** Put in what charts there are by now; the reader's own place, focus and choices stay. */
+  private async grow(): Promise<Document> {
+    this.known = new Map(this.feed.keys);
+    const page = await fetchPage().catch((error: unknown) => {
+      this.known = new Map();
+      throw error;
+    });
+    this.grownAt = performance.now();
+    const focused = document.activeElement;
+    const { added, gone } = growCharts(page, this.pins);
+    for (const element of added) this.seen.observe(element);
+    for (const [element, successor] of gone) this.replace(element, successor, focused);
+    this.controls.grown();
+    this.pins.show(this.state.pins);
+    this.showControls();
+    return page;
+  }
+
+  /** Let what was chosen for one card be chosen for its successor. */
+  private replace(element: HTMLElement, successor: HTMLElement | null, focused: Element | null): void {
+    const card = this.cards.get(element);
+    this.seen.unobserve(element);
+    this.cards.delete(element);
+    if (!card) return;
+    card.rest();
+    this.visible.delete(card);
+    if (this.current === card) this.current = null;
+    if (!successor?.dataset["lines"]) {
+      if (card.isFull) document.body.classList.remove("has-full");
+      return;
+    }
+    const [was, is] = [card.title, successor.dataset["title"]!];
+    if (was !== is) {
+      const { [was]: look, ...own } = this.state.own;
+      this.state = {
+        ...this.state,
+        pins: this.state.pins.map((pin) => (pin === was ? is : pin)),
+        own: look ? { ...own, [is]: look } : own,
+      };
+      this.writeSoon();
+    }
+    if (!focused || !element.contains(focused)) return;
+    const made = this.make(successor);
+    this.current = made;
+    const words = labelOf(focused);
+    const same = [...successor.querySelectorAll<HTMLElement>(focused.tagName)].find((each) => labelOf(each) === words);
+    (same ?? successor.querySelector<HTMLElement>(".plot"))?.focus({ preventScroll: true });
   }
 
   // Pointer and keys
@@ -318,6 +374,16 @@ class MetricsPage {
     const steps = [...this.visible].flatMap((card) => card.replayStep ?? []);
     return this.state.replay && steps.length ? Math.max(...steps) : null;
   }
+}
+
+/** For each run of a page what its series are, as a word. */
+function keysOf(page: Document): Map<string, string> {
+  const words = page.querySelector<HTMLElement>("#charts")?.dataset["keys"] ?? "{}";
+  return new Map(Object.entries(JSON.parse(words) as Record<string, string>));
+}
+
+function labelOf(element: Element): string {
+  return element.getAttribute("aria-label") ?? element.textContent ?? "";
 }
 
 new MetricsPage().start();
