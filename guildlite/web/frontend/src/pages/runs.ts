@@ -259,6 +259,7 @@ class RunsPage {
     if (tally && tally.textContent !== text) tally.textContent = text;
     const some = match || this.choice.size > 0;
     for (const button of document.querySelectorAll<HTMLButtonElement>(".bulk button")) button.disabled = !some;
+    document.querySelector(".bulk")?.classList.toggle("none", !some);
     const clear = document.querySelector<HTMLElement>("#clear-chosen");
     if (clear) clear.hidden = !this.choice.size;
     for (const id of ["#compare", "#hide-chosen"]) {
