@@ -80,7 +80,7 @@ def test_keys_can_be_switched_off_for_good(base: str, page: Page) -> None:
     expect(page.locator("#q")).not_to_be_focused()
     expect(page.locator("dialog[open]")).to_have_count(0)
     page.keyboard.press("Control+k")  # with Ctrl nobody types it by chance
-    expect(page.get_by_role("combobox")).to_be_focused()
+    expect(page.get_by_role("dialog").get_by_role("combobox")).to_be_focused()
     page.keyboard.type("keys without")
     page.keyboard.press("Enter")
     page.keyboard.press("/")
@@ -97,7 +97,7 @@ def test_the_palette_finds_runs_pages_and_actions(place: Place, base: str, page:
     field = page.get_by_role("combobox", name="Page, run or action")
     expect(field).to_be_focused()
     field.fill("good on")
-    option = page.get_by_role("option", selected=True)
+    option = page.get_by_role("dialog").get_by_role("option", selected=True)
     expect(option).to_contain_text("the good one")
     assert field.get_attribute("aria-activedescendant") == option.get_attribute("id")
     page.keyboard.press("Enter")
@@ -118,7 +118,7 @@ def test_the_palette_finds_runs_pages_and_actions(place: Place, base: str, page:
 def test_arrows_go_through_what_was_found_and_round(base: str, page: Page) -> None:
     page.goto(f"{base}/runs")
     page.keyboard.press("Control+k")
-    options = page.get_by_role("option")
+    options = page.get_by_role("dialog").get_by_role("option")
     expect(options.filter(has_text="the good one")).to_have_count(1)
     count = options.count()
     page.keyboard.press("ArrowDown")
@@ -136,8 +136,8 @@ def test_what_a_run_is_called_is_text_in_the_palette(place: Place, base: str, pa
     place.store.list()[0].set_label(label)
     page.goto(f"{base}/runs")
     page.keyboard.press("Control+k")
-    page.get_by_role("combobox").fill("onerror")
-    expect(page.get_by_role("option", selected=True)).to_contain_text(
+    page.get_by_role("dialog").get_by_role("combobox").fill("onerror")
+    expect(page.get_by_role("dialog").get_by_role("option", selected=True)).to_contain_text(
         "<img src=x onerror=alert(1)>"
     )
     assert page.locator("dialog img").count() == 0
@@ -149,8 +149,8 @@ def test_a_viewer_that_only_shows_offers_no_new_run(
     with viewing(tmp_path, read_only=True) as client:
         page.goto(f"{client.base_url}/runs/{place.store.list()[0].id}")
         page.keyboard.press("Control+k")
-        expect(page.get_by_role("option", name="Compare")).to_be_visible()
-        texts = " ".join(page.get_by_role("option").all_inner_texts())
+        expect(page.get_by_role("dialog").get_by_role("option", name="Compare")).to_be_visible()
+        texts = " ".join(page.get_by_role("dialog").get_by_role("option").all_inner_texts())
         assert not re.search(r"New run|Stop|Mark|trash", texts)
         page.keyboard.press("Escape")
         page.keyboard.press("g")

@@ -232,6 +232,8 @@ class RunsPage {
       const here = document.querySelector<HTMLInputElement | HTMLSelectElement>(`#${id}`);
       const there = page.querySelector<HTMLInputElement | HTMLSelectElement>(`#${id}`);
       if (!here || !there || here === document.activeElement || page === document) continue;
+      // Blanks at an end are of no meaning there, but of one who is about to type on.
+      if (here.value.trim() === there.value) continue;
       if (id !== "q" || !this.complaint) here.value = there.value;
     }
     for (const head of document.querySelectorAll<HTMLElement>("th[data-col]")) head.draggable = true;
