@@ -63,7 +63,7 @@ class Shot(NamedTuple):
 
 
 SHOTS = {
-    "runs": Shot("/runs", "table.runs", 480),
+    "runs": Shot("/runs", "table.runs", 540),
     "run": Shot("/runs/{run}", ".tiles"),
     "metrics": Shot("/runs/{run}/scalars", ".plot canvas"),
     "media": Shot("/runs/{run}/media?kind=histogram", ".card svg"),
