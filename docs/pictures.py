@@ -27,6 +27,8 @@ from playwright.sync_api import Browser, sync_playwright
 PICTURES = Path(__file__).with_name("pictures")
 SECRET = "the-secret-of-the-pictures"
 START_S = 30
+#: Stands in the pictures for the temporary directory of the project, as in the sessions.
+HOME = "/home/you"
 #: What is trained: a label, then words of the command line.
 RUNS = [
     ("baseline", "lr=0.05", "hidden=32"),
@@ -35,7 +37,21 @@ RUNS = [
     ("faster", "lr=0.2", "hidden=64"),
     ("large", "lr=0.05", "hidden=256"),
     ("large, slower", "lr=0.01", "hidden=256"),
+    ("linear decay", "lr=0.05", "hidden=256"),
 ]
+#: What the script says before, and when the last one is trained.
+EDITED = (
+    "lr = args.lr * (1 + math.cos(math.pi * step / steps)) / 2  # ends near zero",
+    "lr = args.lr * (1 - step / steps)  # ends at zero",
+)
+#: Puts one text for another wherever it stands in a page.
+RENAME = """([from, to]) => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (node.data.includes(from)) node.data = node.data.replaceAll(from, to);
+  }
+}"""
 
 
 class Shot(NamedTuple):
@@ -47,16 +63,15 @@ class Shot(NamedTuple):
 
 
 SHOTS = {
-    "runs": Shot("/runs", "table.runs"),
+    "runs": Shot("/runs", "table.runs", 540),
     "run": Shot("/runs/{run}", ".tiles"),
     "metrics": Shot("/runs/{run}/scalars", ".plot canvas"),
     "media": Shot("/runs/{run}/media?kind=histogram", ".card svg"),
-    "compare": Shot("/compare?run={all}", "table", 900),
-    "parallel": Shot("/compare?q=status+%3D+completed&view=parallel", "canvas", 900),
-    "scatter": Shot("/compare?q=status+%3D+completed&view=scatter", "canvas", 900),
-    "output": Shot("/runs/{run}/output", "ol.log"),
-    "source": Shot("/runs/{run}/source", "code"),
-    "new": Shot("/new", "form", 900),
+    "compare": Shot("/compare?run={some}", "table", 900),
+    "parallel": Shot("/compare?q=&view=parallel", ".layers canvas"),
+    "scatter": Shot("/compare?q=&view=scatter&x=train/loss", ".layers canvas"),
+    "output": Shot("/runs/{run}/output?q=epoch", ".log", 560),
+    "source": Shot("/runs/{run}/source?against={last}", ".code.diff", 560),
 }
 
 
@@ -68,7 +83,7 @@ def main(names: list[str]) -> None:
         project = Path(text) / "digits"
         train(project)
         ids = sorted(path.name for path in (project / "runs").glob("[!.]*"))
-        words = {"run": ids[1], "all": ",".join(ids[:3])}
+        words = {"run": ids[4], "last": ids[-1], "some": ",".join(ids[:3])}
         with viewing(project) as base, sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"),
@@ -76,7 +91,7 @@ def main(names: list[str]) -> None:
             )
             for name in names or SHOTS:
                 for scheme in ("light", "dark"):
-                    take(browser, base, name, scheme, words)
+                    take(browser, base, name, scheme, words, project)
                     print(PICTURES / f"{name}-{scheme}.png")
             browser.close()
 
@@ -93,8 +108,11 @@ def train(project: Path) -> None:
     gl(project, "init", "--example", "digits")
     gl(project, "prepare")
     for label, *flags in RUNS:
+        if label == RUNS[-1][0]:
+            script = project / "expert.py"
+            script.write_text(script.read_text().replace(*EDITED))
         gl(project, "train", "--label", label, *flags)
-    gl(project, "evaluate", "2")
+    gl(project, "evaluate", "3")
 
 
 @contextmanager
@@ -129,7 +147,9 @@ def wait_until_up(base: str) -> None:
             time.sleep(0.1)
 
 
-def take(browser: Browser, base: str, name: str, scheme: str, words: dict[str, str]) -> None:
+def take(
+    browser: Browser, base: str, name: str, scheme: str, words: dict[str, str], project: Path
+) -> None:
     shot = SHOTS[name]
     context = browser.new_context(
         viewport={"width": 1200, "height": shot.height},
@@ -140,6 +160,8 @@ def take(browser: Browser, base: str, name: str, scheme: str, words: dict[str, s
     page.goto(base + shot.path.format(**words))
     page.wait_for_selector(shot.wait_for, timeout=START_S * 1000)
     page.wait_for_timeout(500)  # charts are drawn one after the other
+    page.evaluate(RENAME, [str(project.parent), HOME])
+    page.evaluate(RENAME, [sys.executable, f"{HOME}/.venv/bin/python3"])
     PICTURES.mkdir(exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}-{scheme}.png")
     context.close()

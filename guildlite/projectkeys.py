@@ -285,8 +285,9 @@ CHART = Record(
 VIEW = Record(
     "view",
     (
-        Key("fields", _texts("columns"), "columns of the run table: series, `flag.NAME` or "
-            "attributes"),
+        Key("fields", _texts("columns"), "figures at the top of a run's page, eight at most: "
+            "a series (its last value), `flag.NAME`, or a word around a series: `min(loss)`, "
+            "`max`, `first`, `mean`, `count`, `last_5_average`, `steps`, `duration`"),
         Key("charts", ListOf(CHART, "charts"), "charts at the top of a run's page"),
         Key("compare", _texts("columns"), "columns of `gl compare` and the comparison page"),
     ),

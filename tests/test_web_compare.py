@@ -258,6 +258,7 @@ def test_two_runs_in_detail(client: httpx.Client, three: list[Run]) -> None:
     assert "validation/accuracy 70.0% 90.0% 1" in outcomes
     source = part(page, "sources")
     assert "-x = 2" in source and "+x = 3" in source
+    # The signs there are those of here: a minus for what only the first has.
     assert f'/runs/{three[0].id}/source?against={three[1].id}"' in source
     other = client.get(f"/compare?run={ids(three)}&view=diff&a={three[1].id}&b={three[2].id}").text
     assert plain(part(other, "flags")).endswith("lr 0.1 0.01")

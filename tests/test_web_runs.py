@@ -133,7 +133,7 @@ def test_runs_are_hidden(client: httpx.Client, store: RunStore) -> None:
     newest = store.list()[0].id
     table = runs(client, hide=newest, q="expert")
     assert (table["matching"], table["hidden"]) == (2, 1)
-    assert "show 1 hidden" in client.get(f"/runs?hide={newest}").text
+    assert "Show 1 hidden" in client.get(f"/runs?hide={newest}").text
 
 
 # Groups

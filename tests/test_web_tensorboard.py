@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from support.servers import running
 from support.viewing import SECRET, Place, make_project, viewing
 
 from guildlite.http import Guard, Receive, Scope, Send
+from guildlite.transfer.imports import Importer
 from guildlite.web.proxy import NoAnswer, Upstream
 from guildlite.web.tensorboard import board as board_module
 from guildlite.web.tensorboard import boards as tensorboard_module
@@ -366,6 +368,30 @@ def test_only_sound_files_are_linked(place: Place, links: EventLinks) -> None:
     without_db.paths.db.write_bytes(b"not a database" * 100)
     links.refresh()
     assert tree(links) == {f"{run.id}/{EVENTS}": str(run.path / EVENTS) for run in (sound, mixed)}
+
+
+def test_an_imported_run_is_linked_to_where_its_files_are(
+    place: Place, links: EventLinks, tmp_path: Path
+) -> None:
+    logdir = tmp_path / "elsewhere"
+    logdir.mkdir()
+    (logdir / EVENTS).write_bytes(records(version(), *scalars(3)))
+    Importer(place.store.root).look([logdir])
+    (run,) = place.store.list()
+    links.refresh()
+    assert tree(links) == {f"{run.id}/{EVENTS}": str(logdir / EVENTS)}
+
+
+@pytest.mark.parametrize("name", [f"../{EVENTS}", f"a/../../{EVENTS}", "/etc/passwd"])
+def test_nothing_outside_a_run_is_linked(place: Place, links: EventLinks, name: str) -> None:
+    run = make_board_run(place.store)
+    (run.path.parent / EVENTS).write_bytes(records(version(), *scalars(3)))
+    db = sqlite3.connect(run.paths.db)
+    db.execute("UPDATE source SET path = ?", (name,))
+    db.commit()
+    db.close()
+    links.refresh()
+    assert tree(links) == {}
 
 
 def test_links_follow_the_runs(place: Place, links: EventLinks) -> None:

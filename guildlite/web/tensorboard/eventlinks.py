@@ -18,6 +18,7 @@ from guildlite.cache import cache_dir
 from guildlite.errors import RunUnreadable
 from guildlite.platform import FileLock
 from guildlite.runs import Run
+from guildlite.runs.media import LOGDIR_ATTR, logdir_path
 
 #: TensorBoard shows embeddings whose description lies beside an event file.
 PROJECTOR_CONFIG = "projector_config.pbtxt"
@@ -81,7 +82,7 @@ class EventLinks:
             return None
         try:
             with run.read() as reader:
-                return stamp, _EventFiles(reader.sources())
+                return stamp, _EventFiles(reader.sources(), reader.attrs().get(LOGDIR_ATTR))
         except RunUnreadable:
             return None
 
@@ -114,10 +115,20 @@ class EventLinks:
 
 
 class _EventFiles:
-    """The event files of one run, by their names below it."""
+    """The event files of one run, by their names below it.
 
-    def __init__(self, sources: Iterable[tuple[str, str, int, str | None]]) -> None:
-        read = [(path, damage) for path, kind, _, damage in sources if kind == _KIND]
+    An imported run has them where they were: `logdir` leads there.
+    """
+
+    def __init__(
+        self, sources: Iterable[tuple[str, str, int, str | None]], logdir: str | None
+    ) -> None:
+        self.root = logdir_path(logdir) if logdir else None
+        read = [
+            (path, damage)
+            for path, kind, _, damage in sources
+            if kind == _KIND and not path.startswith("/") and ".." not in path.split("/")
+        ]
         self.damaged = {path for path, damage in read if damage is not None}
         self.sound = {path for path, damage in read} - self.damaged
         self.folders = sorted({path.rpartition("/")[0] for path in self.sound})
@@ -125,7 +136,7 @@ class _EventFiles:
 
 def _links_of(run: Run, files: _EventFiles) -> Iterator[tuple[str, str]]:
     """Yield (name in the log directory, target) for one run."""
-    root = os.path.abspath(run.path)
+    root = os.path.abspath(files.root or run.path)
     whole: list[str] = []
     for folder in files.folders:
         if any(_is_below(folder, other) for other in whole):

@@ -311,11 +311,11 @@ class ComparePage {
       box.checked = this.state.matrix;
       parts.push(make("label", { title: "Flags against metrics, with one brush" }, box, " matrix"));
     }
-    parts.push(choice("colour", [["run", "each run"], ...names], this.colourName(), (colour) => this.change({ colour })));
+    parts.push(choice("Colour", [["run", "each run"], ...names], this.colourName(), (colour) => this.change({ colour })));
     if (this.kind === "parallel" || this.state.matrix) {
       const shown = new Set(this.shownAxes());
       const more: [string, string, string?][] = [["", "choose\u2026"], ...names.filter(([name]) => !shown.has(name))];
-      parts.push(choice("add an axis", more, "", (name) => name && this.change({ axes: [...this.shownAxes(), name] })));
+      parts.push(choice("Add an axis", more, "", (name) => name && this.change({ axes: [...this.shownAxes(), name] })));
     }
     if (this.state.brushes.size) parts.push(this.button("Clear", "Take all brushes away", () => this.clear()));
     parts.push(
@@ -438,7 +438,7 @@ class ComparePage {
     const head = make("tr", {}, make("th", { scope: "col" }, "Run"), ...axes.map((axis) => this.heading(axis)));
     const body = make("tbody");
     for (const run of rows.slice(0, this.shownRows)) body.append(this.row(run, axes));
-    const table = make("table", { class: "runs" }, make("caption", { class: "hidden" }, "Chosen runs"), make("thead", {}, head), body);
+    const table = make("table", { class: "runs compared" }, make("caption", { class: "hidden" }, "Chosen runs"), make("thead", {}, head), body);
     const parts: HTMLElement[] = [
       make("div", { class: "tools" }, make("h2", { role: "status" }, words), make("p", {}, ...this.ways(rows))),
       make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Chosen runs" }, table),

@@ -232,6 +232,8 @@ class RunsPage {
       const here = document.querySelector<HTMLInputElement | HTMLSelectElement>(`#${id}`);
       const there = page.querySelector<HTMLInputElement | HTMLSelectElement>(`#${id}`);
       if (!here || !there || here === document.activeElement || page === document) continue;
+      // Blanks at an end are of no meaning there, but of one who is about to type on.
+      if (here.value.trim() === there.value) continue;
       if (id !== "q" || !this.complaint) here.value = there.value;
     }
     for (const head of document.querySelectorAll<HTMLElement>("th[data-col]")) head.draggable = true;
@@ -259,6 +261,7 @@ class RunsPage {
     if (tally && tally.textContent !== text) tally.textContent = text;
     const some = match || this.choice.size > 0;
     for (const button of document.querySelectorAll<HTMLButtonElement>(".bulk button")) button.disabled = !some;
+    document.querySelector(".bulk")?.classList.toggle("none", !some);
     const clear = document.querySelector<HTMLElement>("#clear-chosen");
     if (clear) clear.hidden = !this.choice.size;
     for (const id of ["#compare", "#hide-chosen"]) {

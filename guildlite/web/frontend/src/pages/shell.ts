@@ -6,7 +6,7 @@ import { Palette, type Asked, type Command } from "../lib/palette.ts";
 import { showSheet } from "../lib/sheet.ts";
 import { chooseTheme, followTheme } from "../lib/theme.ts";
 
-const run = document.querySelector<HTMLElement>("[data-run]")?.dataset["run"];
+const run = document.querySelector<HTMLElement>(".run-page[data-run]")?.dataset["run"];
 const links = (within: string): HTMLAnchorElement[] => [...document.querySelectorAll<HTMLAnchorElement>(`${within} a[href]`)];
 
 // The palette
@@ -116,7 +116,7 @@ function focusFilter(): void {
 }
 
 function closeMenus(): void {
-  for (const menu of document.querySelectorAll<HTMLDetailsElement>("details.picker[open]")) {
+  for (const menu of document.querySelectorAll<HTMLDetailsElement>("details:is(.picker, .menu)[open]")) {
     const inside = menu.contains(document.activeElement);
     menu.open = false;
     if (inside) menu.querySelector("summary")?.focus();
@@ -126,3 +126,10 @@ function closeMenus(): void {
 document.querySelector(".shell .find")?.addEventListener("click", () => palette.toggle());
 document.querySelector(".shell .sheet")?.addEventListener("click", showSheet);
 followTheme(document.querySelectorAll<HTMLInputElement>(".theme input"));
+
+// On a narrow page the strip of sections or views may be longer than the window.
+for (const here of document.querySelectorAll<HTMLElement>(".sections [aria-current], .tabs [aria-current]")) {
+  const strip = here.closest<HTMLElement>(".sections ul, .tabs")!;
+  const [at, whole] = [here.getBoundingClientRect(), strip.getBoundingClientRect()];
+  strip.scrollLeft += at.left + at.width / 2 - whole.left - whole.width / 2;
+}
