@@ -77,6 +77,8 @@ _CHANGES = [
     (re.compile(r"token=\S+"), "token"),
     # Measured by the second: how much of it there is depends on the machine's haste.
     (re.compile(r"^  (?:memory|use|swap) of .*\n", re.MULTILINE), ""),
+    # Which part of a line in a traceback failed; each Python points at more of them.
+    (re.compile(r"^[ ]*[~^]+\n", re.MULTILINE), ""),
     (re.compile(r"^(\s*host\s+)\S+$", re.MULTILINE), r"\1HOST"),
     (re.compile(r"\bnow\b|\b\d+[smhd] ago\b"), "AGO"),
     (re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-+]?\d+)?"), "0"),

@@ -151,7 +151,8 @@ class Screen:
         """Ctrl-Z: the shell gets its screen, and this one comes back with `fg`."""
         self._give_back()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)  # goes on below once SIGCONT came
+        # To this very thread, so that it is stopped here and goes on below once SIGCONT came.
+        signal.raise_signal(signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, self._stop_for_a_while)
         self._take()
 

@@ -61,6 +61,7 @@ def create_app(
         async with boards.lifespan(app), predictions.lifespan(app):
             yield
         actions.preparations.close()
+        listing.lookup.close()
 
     app = FastAPI(
         title="guildlite viewer",

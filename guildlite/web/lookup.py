@@ -88,6 +88,11 @@ class Lookup:
                     return None  # it is kept in memory then, made anew each time
         return Path(self._temporary.name) if self._temporary else None
 
+    def close(self) -> None:
+        """Remove the index where it lies in a place of its own."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
     def known(self) -> Vocabulary:
         """Return the names that the project declares: no mistake although no run has them yet."""
         project = self.workspace.project
