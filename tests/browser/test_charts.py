@@ -17,6 +17,7 @@ import pytest
 
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
+from support.browsing import wait_until
 from support.run_dirs import START, make_run
 from support.viewing import SECRET, Place, make_project, viewing
 
@@ -243,9 +244,9 @@ def test_pointer_eyes_and_double_click_act_on_all_charts(
     page.wait_for_timeout(100)
     plain = page.evaluate(canvas)
     card(page, "a").locator(".legend li").nth(1).hover()
-    page.wait_for_function(f"plain => {canvas} !== plain", arg=plain)
+    wait_until(page, f"plain => {canvas} !== plain", plain)
     page.mouse.move(2, 2)
-    page.wait_for_function(f"plain => {canvas} === plain", arg=plain)
+    wait_until(page, f"plain => {canvas} === plain", plain)
     # Zoom is shared; a double click gives the whole range back.
     drag(page, "a", (0.25, 0.5), (0.75, 0.5))
     page.wait_for_url("**zoom=*")

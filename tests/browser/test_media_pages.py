@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
+from support.browsing import wait_until
 from support.event_files import records, summary
 from support.media import AT, collect_media, histogram, images, png, strings, text, wav, write_media
 from support.run_dirs import make_run
@@ -144,7 +145,7 @@ def test_brightness_is_a_filter_and_in_the_address(place: Place, base: str, page
 def test_audio_can_be_played(place: Place, base: str, page: Page) -> None:
     run = make(place)
     page.goto(f"{base}/runs/{run.id}/media?kind=audio")
-    page.wait_for_function("document.querySelector('audio').readyState >= 1")
+    wait_until(page, "document.querySelector('audio').readyState >= 1")
     assert page.locator("audio").evaluate("a => a.duration") == pytest.approx(0.25)
 
 
@@ -255,7 +256,7 @@ def test_a_zoomed_picture_is_dragged_and_keeps_its_place_over_steps(
     assert [after[0] - before[0], after[1] - before[1]] == [-100, -20]
     page.keyboard.press("ArrowLeft")
     expect(page.locator("dialog.enlarged p")).to_have_text("wide, step 1, sample 1")
-    page.wait_for_function("document.querySelector('.stage img').complete")
+    expect(page.locator(".stage img")).to_have_js_property("complete", True)
     assert page.locator(".stage img").evaluate(where) == after
 
 

@@ -64,3 +64,15 @@ def page(browser: Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert troubles == []
+
+
+def wait_until(page: Page, expression: str, arg: object = None) -> None:
+    """Wait until an expression or a function in JavaScript says yes.
+
+    playwright's own way, `wait_for_function`, needs the `eval` that the pages' policy forbids.
+    """
+    for _ in range(200):
+        if page.evaluate(expression, arg):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"waited 10 s for {expression}")

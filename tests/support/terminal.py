@@ -47,6 +47,9 @@ class Terminal:
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             try:
+                # A shell that runs the tests in the background ignores these, which is inherited.
+                for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+                    signal.signal(number, signal.SIG_DFL)
                 _set_size(0, columns, lines)
                 os.execvpe(argv[0], [*argv], dict(env))
             finally:
