@@ -157,14 +157,15 @@ def test_ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_again(store: Run
         terminal.type(f"{sys.executable} -m guildlite runs --watch\r")
         terminal.until(lambda text: "q ends" in text)
         terminal.type("\x1a")
-        terminal.until(lambda text: "Stopped" in text)
+        # What is typed before the shell has its terminal back is thrown away.
+        terminal.until(lambda text: "ready> " in text.partition("Stopped")[2])
         assert terminal.output.rfind(LEAVE) < terminal.output.rfind("Stopped")
         stopped = len(terminal.output)
         terminal.type("fg\r")
         terminal.until(lambda text: "q ends" in text[stopped:])
         assert "✓ completed" in plain(terminal.output[stopped:])
         terminal.type("q")
-        terminal.until(lambda text: LEAVE in text[stopped:])
+        terminal.until(lambda text: "ready> " in text[stopped:].partition(LEAVE)[2])
         terminal.type("echo status $?\r")
         terminal.until(lambda text: "status 0" in plain(text))
 
